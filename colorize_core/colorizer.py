@@ -1,0 +1,159 @@
+"""Weights and a network, as a function from luminance to chroma."""
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import fsspec
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from colorize_core import __version__, color, network
+from colorize_core.photo import Photo
+
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "resnet18"
+INPUT_SIDE = 224  # the network sees about INPUT_SIDE**2 pixels of a photograph, in its own aspect ratio
+_HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used; the message says which, why, and what to do."""
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Mixed precision where it is faster: bfloat16 on a GPU, or on a processor with AVX-512 or AMX bfloat16.
+
+    Elsewhere bfloat16 is emulated, at a tenth of the speed of float32, and this does nothing.
+    """
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return torch.autocast("cpu", torch.bfloat16, enabled=bool(able.get("avx512_bf16") or able.get("amx_bf16")))
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def pack_weights(model: nn.Module, name: str, settings: dict, training: dict) -> bytes:
+    """A ``.safetensors`` file in half precision, its header naming the network, its settings and its training.
+
+    ``name`` and ``settings`` are what ``network.build`` takes; ``training`` is any JSON summary.
+    """
+    state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
+    header = {"network": name, "settings": settings, "training": training, "code_version": __version__}
+    return save({key: v.contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
+
+
+class Colorizer:
+    """A trained network on a device, ready to predict chroma."""
+
+    def __init__(self, model: nn.Module, name: str, digest: str, config: dict, device: torch.device):
+        self.name = name
+        """Stem of the weights' file."""
+        self.digest = digest
+        """SHA-256 of the weights' file, hexadecimal."""
+        self.config = config
+        """What the weights' header says: network, settings, training, code_version."""
+        self.device = device
+        self.network = model.eval().to(device, memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, weights: str = "default", device: str | torch.device | None = None) -> "Colorizer":
+        """Load a ``.safetensors`` file: "default", the name of one that ships, a path, or any fsspec URI.
+
+        ``device`` defaults to the GPU where there is one. Nothing is unpickled. Raises ``WeightsError``.
+        """
+        data = _read_weights(weights)
+        try:
+            config = json.loads(_metadata(data)[_HEADER])
+            model = network.build(config["network"], **config["settings"])
+            model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in load(data).items()})
+        except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(
+                f"the weights {weights} are not a .safetensors file written by jobs.train ({reason}): "
+                "check the path, or use --weights default"
+            ) from error
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        name = Path(DEFAULT if weights == "default" else weights).stem
+        return cls(model, name, hashlib.sha256(data).hexdigest(), config, torch.device(device))
+
+    @property
+    def model(self) -> str:
+        """Name and digest, as the catalogue records them: ``resnet18@0123456789ab``."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    @torch.inference_mode()
+    def predict_ab(self, lightness: Tensor) -> Tensor:
+        """CIE L* in [0, 100], float32 (N, 1, H, W), to ab in CIE units, float32 (N, 2, H, W) on the CPU.
+
+        Height and width must be multiples of 32 (``thumbnail`` makes them so).
+        """
+        batch = lightness.to(self.device, memory_format=torch.channels_last)
+        with autocast(self.device):
+            return self.network(batch).float().clamp(-128, 127).cpu()
+
+    def predict(self, greys: list[np.ndarray]) -> list[np.ndarray]:
+        """Chroma for grey scans of any sizes, (H, W) uint8 or uint16 each: ab in CIE units, float32 (h, w, 2) each.
+
+        h and w are those of ``thumbnail``; equal ones go through the network as one batch.
+        """
+        thumbnails = [thumbnail(grey) for grey in greys]
+        batches = defaultdict(list)
+        for i, lightness in enumerate(thumbnails):
+            batches[lightness.shape].append(i)
+        chroma: list = [None] * len(greys)
+        for members in batches.values():
+            batch = torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None]
+            for i, ab in zip(members, self.predict_ab(batch).permute(0, 2, 3, 1).numpy(), strict=True):
+                chroma[i] = ab
+        return chroma
+
+    def colorize(self, photograph: Photo) -> np.ndarray:
+        """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""
+        grey = photograph.grey
+        return color.merge(grey, self.predict([grey])[0])
+
+
+def thumbnail(grey: np.ndarray, side: int = INPUT_SIDE) -> np.ndarray:
+    """What the network sees of a grey scan: CIE L* in [0, 100], float32 (h, w).
+
+    About ``side`` squared pixels in the photograph's aspect ratio, each side a multiple of 32 and at least 32, so
+    that a batch holds few different shapes.
+    """
+    height, width = grey.shape
+    ratio = math.sqrt(min(max(height / width, 1 / 16), 16))
+    h, w = (max(32, round(side * r / 32) * 32) for r in (ratio, 1 / ratio))
+    interpolation = cv2.INTER_AREA if height * width > h * w else cv2.INTER_LINEAR
+    levels = cv2.resize(grey, (w, h), interpolation=interpolation)
+    return color.lightness(levels)
+
+
+def _read_weights(weights: str) -> bytes:
+    if weights == "default":
+        weights = DEFAULT
+    shipped = SHIPPED / f"{weights}.safetensors"
+    try:
+        if shipped.is_file():
+            return shipped.read_bytes()
+        with fsspec.open(weights, "rb") as file:
+            return file.read()
+    except Exception as error:  # every file system has errors of its own
+        names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+        raise WeightsError(
+            f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors file, "
+            f"or the name of one that ships ({names})"
+        ) from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: an 8-byte little-endian length, then that much JSON."""
+    length = int.from_bytes(data[:8], "little")
+    if not 0 < length <= len(data) - 8:
+        raise ValueError("the header is damaged")
+    return json.loads(data[8 : 8 + length])["__metadata__"]

@@ -1,0 +1,78 @@
+"""The catalogue: one Parquet row per input, and the only truth about what is done."""
+
+import time
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from jobs.sources import write_bytes
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # hash of the source's path relative to SOURCE
+        ("source", pa.string()),
+        ("source_version", pa.string()),
+        ("output", pa.string()),
+        ("status", pa.string()),  # ok, skipped or error
+        ("error", pa.string()),  # why it was skipped or failed, and what to do
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bits", pa.int8()),
+        ("source_sha256", pa.string()),
+        ("output_sha256", pa.string()),
+        ("model", pa.string()),  # weights' name and digest
+        ("settings", pa.string()),  # digest of every option that changes the output
+        ("colorfulness", pa.float32()),
+        ("confidence", pa.float32()),  # null where the network gives none
+        ("seconds", pa.float32()),
+        ("finished_at", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+class Catalog:
+    """The Parquet files under ``OUTPUT/catalog``, written by the job's driver alone.
+
+    Rows are appended in files of their own, each whole before it has its name; a later row of the same id
+    supersedes an earlier one, and ``compact`` leaves one row per id.
+    """
+
+    def __init__(self, output: str):
+        self.folder = f"{output}/catalog"
+        self._fs, self._root = url_to_fs(self.folder)
+        self._fs.makedirs(self._root, exist_ok=True)
+
+    def append(self, rows: pa.Table) -> None:
+        # Time-ordered names: the newest file's rows win.
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows.select(SCHEMA.names).cast(SCHEMA), sink, compression="zstd")
+        write_bytes(f"{self.folder}/part-{time.time_ns():020d}.parquet", sink.getvalue().to_pybytes())
+
+    def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:
+        """The current row of every input. A file that is not whole counts as never written."""
+        columns = list(columns)
+        wanted = list(dict.fromkeys(["id", *columns]))
+        tables = []
+        for path in self._files():
+            try:
+                with self._fs.open(path, "rb") as file:
+                    tables.append(pq.read_table(file, columns=wanted))
+            except pa.ArrowInvalid:
+                continue
+        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
+        numbered = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+        newest = numbered.group_by("id").aggregate([("row", "max")])["row_max"]
+        return table.take(newest).select(columns)
+
+    def compact(self) -> None:
+        """Leave one file with one row per input."""
+        files = self._files()
+        if len(files) > 1:
+            self.append(self.read())
+            self._fs.rm(files)
+
+    def _files(self) -> list[str]:
+        self._fs.invalidate_cache(self._root)
+        return sorted(path for path in self._fs.ls(self._root, detail=False) if path.endswith(".parquet"))

@@ -1,0 +1,57 @@
+"""Finding a Ray cluster or starting a local one, and ending a job with a sentence and an exit status."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+OK, FAILED, USAGE, SOME_ERRORS = 0, 1, 2, 3  # exit statuses
+
+
+class UsageError(ValueError):
+    """Something the user asked for that cannot be done; the message says what, why, and what to do."""
+
+
+def start(show_workers: bool = False) -> int:
+    """Connect to the cluster that RAY_ADDRESS names (inside a Ray job it does), or start Ray on this machine.
+
+    Returns how many processor cores there are to work with. ``show_workers`` prints the workers' output here.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do; they warn
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    import ray
+
+    if not ray.is_initialized():
+        _init(logging_level=logging.ERROR, log_to_driver=show_workers)
+    # Ray Data's own progress bars and plan listings give way to ours, which count photographs.
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if os.environ.get("RAY_ADDRESS"):
+        return int(ray.cluster_resources().get("CPU", 1))
+    return os.cpu_count() or 1
+
+
+def _init(**options) -> None:
+    import ray
+
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**options)
+    else:
+        # Ray's own helper actors take a logical CPU each; on two they can leave none for the work.
+        ray.init("local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
+
+
+def run(job: Callable[[], int]) -> None:
+    """Run a job's ``main`` and exit: its status, or 2 with one sentence for a ``UsageError``."""
+    try:
+        status = job()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = USAGE
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        status = 130
+    sys.exit(status)

@@ -1,0 +1,297 @@
+"""Colour an archive of black-and-white photographs.
+
+    python -m jobs.colorize PHOTOS OUTPUT
+    ray job submit --working-dir . -- python -m jobs.colorize s3://bucket/scans s3://bucket/colour
+
+Writes OUTPUT/images/<path relative to PHOTOS>.png and one row per input into OUTPUT/catalog/*.parquet. The
+same command again continues where it stopped. Exit status: 0 all done, 3 done but some inputs have error
+rows, 2 wrong usage, 1 the job failed.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+import tyro
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from colorize_core import __version__, color, metrics, photo
+from colorize_core.colorizer import INPUT_SIDE, Colorizer, WeightsError
+from jobs import cluster, sources
+from jobs.catalog import SCHEMA, Catalog
+from jobs.cluster import UsageError
+
+BATCH = 16  # photographs that an actor reads, colours and writes at a time
+CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
+
+
+@dataclass(kw_only=True, slots=True)
+class ColorizeConfig:
+    """Colour an archive of black-and-white photographs."""
+
+    source: tyro.conf.Positional[str]
+    """A photograph, a folder (searched recursively) or a glob; local or any fsspec URI."""
+    output: tyro.conf.Positional[str]
+    """Folder or URI for the colour photographs and the catalogue."""
+    weights: str = "default"
+    """`default`, the name of weights that ship, or the path or URI of a .safetensors file."""
+    format: Literal["png"] = "png"
+    """Format of the colour photographs."""
+    actors: int | None = None
+    """Processes that colour photographs; by default one per GPU, or one per processor core where there is none."""
+    retry_errors: bool = False
+    """Try again what failed before; by default only new and changed photographs are coloured."""
+
+    def __post_init__(self):
+        if self.actors is not None and self.actors < 1:
+            raise UsageError(f"--actors must be at least 1, not {self.actors}")
+
+
+def main(config: ColorizeConfig) -> int:
+    started = time.monotonic()
+    output = config.output.rstrip("/") if "://" in config.output else os.path.abspath(config.output)
+    files = sources.list_sources(config.source)
+    _check_apart(config.source, output)
+    try:
+        colorizer = Colorizer.load(config.weights, "cpu")
+    except WeightsError as error:
+        raise UsageError(str(error)) from error
+    settings = settings_digest({"format": config.format, "input_side": INPUT_SIDE})
+    try:
+        catalog = Catalog(output)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written to ({error}): choose another OUTPUT") from error
+
+    todo = _todo(files, catalog, colorizer.model, settings, config.retry_errors)
+    print(f"{len(files):,} inputs, {len(files) - len(todo):,} already done, model {colorizer.model}", flush=True)
+    if todo:
+        _colorize_all(todo, output, config, colorizer.model, settings, catalog)
+    catalog.compact()
+    return _summary(files, catalog, output, time.monotonic() - started)
+
+
+def settings_digest(settings: dict) -> str:
+    """Identifies everything but weights and photograph that an output's bytes depend on."""
+    text = json.dumps(settings | {"code_version": __version__}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def source_id(path: str) -> str:
+    """The catalogue's id of a source: a hash of its path relative to SOURCE."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def output_uri(output: str, path: str) -> str:
+    """Where a source's colour photograph goes: the suffix is added, so that no two sources collide."""
+    return f"{output}/images/{path}.png"
+
+
+def _check_apart(source: str, output: str) -> None:
+    if not (sources.is_local(source) and sources.is_local(output)):
+        inside = output == source.rstrip("/") or output.startswith(source.rstrip("/") + "/")
+    else:
+        folder = source.removeprefix("file://")
+        inside = os.path.isdir(folder) and _is_within(output, folder)
+        if _is_within(folder, f"{output}/images") or _is_within(folder, f"{output}/catalog"):
+            raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
+    if inside:
+        raise UsageError(f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside")
+
+
+def _is_within(path: str, folder: str) -> bool:
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _todo(
+    files: list[sources.Source], catalog: Catalog, model: str, settings: str, retry_errors: bool
+) -> list[sources.Source]:
+    current = catalog.read(["id", "source_version", "model", "settings", "status"])
+    done = {
+        row["id"]: row["source_version"]
+        for row in current.to_pylist()
+        if (row["model"], row["settings"]) == (model, settings) and not (retry_errors and row["status"] == "error")
+    }
+    return [file for file in files if done.get(source_id(file.path)) != file.version]
+
+
+def _colorize_all(
+    todo: list[sources.Source], output: str, config: ColorizeConfig, model: str, settings: str, catalog: Catalog
+) -> None:
+    """Run the pool of actors over ``todo`` and store their rows as they come."""
+    cores = cluster.start()
+    import ray
+
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    actors = min(config.actors or gpus or cores, len(todo))
+    inputs = pa.table({name: [getattr(file, name) for file in todo] for name in ("uri", "path", "version")})
+    # Small blocks near the end of a small archive would leave actors idle; large ones cost little to redo.
+    rows_per_block = max(1, min(BATCH, len(todo) // (2 * actors)))
+    blocks = [inputs.slice(i, rows_per_block) for i in range(0, len(inputs), rows_per_block)]
+    results = ray.data.from_arrow(blocks).map_batches(
+        ColorizeActor,
+        batch_size=BATCH,
+        batch_format="pyarrow",
+        fn_constructor_kwargs={
+            "weights": config.weights, "output": output, "settings": settings,
+            "threads": max(1, cores // actors) if gpus else 1,
+        },
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        num_cpus=1,
+        num_gpus=min(1, gpus / actors),
+        max_restarts=3,
+        max_task_retries=3,
+    )  # fmt: skip
+    waiting, stored = [], time.monotonic()
+    with _Progress(len(todo)) as progress:
+        for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            waiting.append(rows)
+            progress.advance(rows["status"].to_pylist())
+            if time.monotonic() - stored > CATALOG_SECONDS:
+                catalog.append(pa.concat_tables(waiting))
+                waiting, stored = [], time.monotonic()
+        if waiting:
+            catalog.append(pa.concat_tables(waiting))
+
+
+class ColorizeActor:
+    """One worker process: reads, colours and stores batches of photographs, and returns their catalogue rows."""
+
+    def __init__(self, weights: str, output: str, settings: str, threads: int):
+        import cv2
+        import torch
+
+        self.colorizer = Colorizer.load(weights)
+        self.output, self.settings = output, settings
+        if self.colorizer.device.type == "cpu":
+            torch.set_num_threads(1)  # the pool has a process per core
+        cv2.setNumThreads(1)
+        self.pool = ThreadPoolExecutor(threads)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        scans = list(self.pool.map(self._read, batch.to_pylist()))
+        readable = [scan for scan in scans if scan["row"]["status"] == "ok"]
+        chroma = self.colorizer.predict([scan["grey"] for scan in readable])
+        list(self.pool.map(self._write, readable, chroma))
+        return pa.Table.from_pylist([scan["row"] for scan in scans], SCHEMA)
+
+    def _read(self, source: dict) -> dict:
+        started = time.monotonic()
+        row = {
+            "id": source_id(source["path"]), "source": source["uri"], "source_version": source["version"],
+            "status": "ok", "model": self.colorizer.model, "settings": self.settings,
+        }  # fmt: skip
+        scan = {"row": row, "path": source["path"], "seconds": 0.0}
+        try:
+            data = sources.read_bytes(source["uri"])
+            row["source_sha256"] = hashlib.sha256(data).hexdigest()
+            photograph = photo.read(data)
+            scan["photo"], scan["grey"] = photograph, photograph.grey
+            row["height"], row["width"] = scan["grey"].shape
+            row["bits"] = photograph.bits
+        except photo.PhotoError as error:
+            stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(source["path"])
+            self._fail(row, str(error), "skipped" if stray else "error")
+        except OSError as error:
+            self._fail(row, f"the file cannot be read ({error}): check that it still exists and its permissions")
+        except Exception as error:
+            self._fail(row, f"reading it failed unexpectedly ({type(error).__name__}: {error}): please report this")
+        scan["seconds"] = time.monotonic() - started
+        return scan
+
+    def _write(self, scan: dict, ab) -> None:
+        started = time.monotonic()
+        row, photograph = scan["row"], scan["photo"]
+        try:
+            rgb = color.merge(scan["grey"], ab)
+            step = max(1, min(rgb.shape[:2]) // 256)
+            row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
+            xmp = photo.provenance_xmp("colorize", f"{__version__} {self.colorizer.model}", row["source_sha256"])
+            png = photo.encode_png(rgb, photograph.alpha, photograph.exif, photograph.dpi, xmp)
+            row["output"] = output_uri(self.output, scan["path"])
+            sources.write_bytes(row["output"], png)
+            row["output_sha256"] = hashlib.sha256(png).hexdigest()
+        except OSError as error:
+            self._fail(row, f"the colour photograph cannot be written ({error}): check space and permissions")
+        except Exception as error:
+            self._fail(row, f"colouring it failed unexpectedly ({type(error).__name__}: {error}): please report this")
+        row["seconds"] = scan["seconds"] + time.monotonic() - started
+        row["finished_at"] = datetime.now(UTC)
+
+    @staticmethod
+    def _fail(row: dict, reason: str, status: str = "error") -> None:
+        row |= {"status": status, "error": reason, "output": None, "finished_at": datetime.now(UTC)}
+
+
+def _has_image_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in Image.registered_extensions()
+
+
+class _Progress:
+    """A bar on a terminal; in a log, a line every ten seconds."""
+
+    def __init__(self, total: int):
+        self.total, self.counts = total, Counter()
+        self.started = self.shown = time.monotonic()
+        self.bar = None
+        if sys.stdout.isatty():
+            self.bar = Progress(
+                TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(), console=Console(),
+            )  # fmt: skip
+            self.task = self.bar.add_task("", total=total, note="")
+
+    def __enter__(self):
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error):
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, statuses: list[str]) -> None:
+        self.counts.update(statuses)
+        done, now = self.counts.total(), time.monotonic()
+        rate = done / max(now - self.started, 1e-9)
+        if self.bar:
+            self.bar.update(self.task, completed=done, note=f"{self.counts['error']} failed, {rate:.1f}/s")
+        elif now - self.shown >= 10 or done == self.total:
+            self.shown = now
+            left = (self.total - done) / rate
+            print(
+                f"{done:,}/{self.total:,} done, {self.counts['error']:,} failed, {rate:.1f}/s, {left:.0f} s left",
+                flush=True,
+            )
+
+
+def _summary(files: list[sources.Source], catalog: Catalog, output: str, seconds: float) -> int:
+    rows = catalog.read(["id", "source", "status", "error"]).to_pylist()
+    listed = {source_id(file.path) for file in files}
+    rows = [row for row in rows if row["id"] in listed]
+    counts = Counter(row["status"] for row in rows)
+    unfinished = [row for row in rows if row["status"] != "ok"]
+    for row in unfinished[:20]:
+        print(f"{row['status']}: {row['source']}: {row['error']}")
+    if len(unfinished) > 20:
+        print(f"... and {len(unfinished) - 20:,} more in the catalogue")
+    print(
+        f"{counts['ok']:,} coloured, {counts['error']:,} failed, {counts['skipped']:,} skipped, in {seconds:.0f} s\n"
+        f"photographs: {output}/images\ncatalogue:   {catalog.folder}"
+    )
+    return cluster.SOME_ERRORS if counts["error"] else cluster.OK
+
+
+if __name__ == "__main__":
+    cluster.run(lambda: main(tyro.cli(ColorizeConfig)))

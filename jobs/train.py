@@ -1,0 +1,366 @@
+"""Train a colorizer, data-parallel, on colour photographs.
+
+    python -m jobs.train PHOTOS --storage runs                    # this machine
+    ray job submit --working-dir . -- python -m jobs.train s3://bucket/photos --storage s3://bucket/runs --workers 8
+
+Each photograph is decoded, checked and resized once, into Parquet shards under STORAGE/NAME/data. Every
+epoch streams them through Ray Data to the workers (DistributedDataParallel), validates, and stores a
+checkpoint. The best checkpoint's weights end up in STORAGE/NAME/weights.safetensors. The same command
+continues a run that was interrupted.
+"""
+
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import tyro
+from fsspec.core import url_to_fs
+
+from colorize_core import colorizer, network, training
+from colorize_core.network import Upsampling
+from colorize_core.objective import Objective
+from jobs import cluster, sources
+from jobs.cluster import UsageError
+
+PHOTOGRAPHS_PER_SHARD = 512
+SHUFFLE_BUFFER = 4096  # photographs, as JPEG bytes
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainConfig:
+    """Train a colorizer on colour photographs."""
+
+    source: tyro.conf.Positional[str]
+    """Folder, file or glob of colour photographs, or of Parquet shards with an `image` column of encoded bytes
+    (or of Hugging Face's {bytes, path}); local or any fsspec URI."""
+    storage: str
+    """Folder or URI that keeps the run: prepared data, checkpoints, weights."""
+    name: str = "colorizer"
+    """Name of the run, a folder in the storage. The same name continues the run."""
+    network: str = "resnet18"
+    """Network to train, one of colorize_core.network.NETWORKS."""
+    upsampling: Upsampling = "nearest"
+    """How the decoder doubles its size."""
+    pretrained: bool = False
+    """Start the encoder from torchvision's ImageNet weights (downloads them)."""
+    weights: str | None = None
+    """Start from these weights: `default`, a path, or a URI."""
+    workers: int | None = None
+    """Data-parallel workers; by default one per GPU, or one that uses every core."""
+    epochs: int = 20
+    batch_size: int = 32
+    """Photographs per step, over all workers together."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule (5 % warm-up, then cosine), for AdamW."""
+    objective: Objective = "huber"
+    size: int = 224
+    """Side of the square crops the network sees, in pixels."""
+    validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.05
+    """Share of the photographs kept for validation, chosen by a hash of the file's bytes."""
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers must be at least 1, not {self.workers}")
+        if self.epochs < 1 or self.batch_size < (self.workers or 1):
+            raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
+        if self.size < 32 or self.size % 32:
+            raise UsageError(f"--size must be a multiple of 32, not {self.size}")
+        if not 0 < self.validation < 1:
+            raise UsageError(f"--validation must lie between 0 and 1, not {self.validation}")
+
+    @property
+    def network_settings(self) -> dict:
+        """What ``network.build`` takes to make this network again, without a download."""
+        return {"upsampling": self.upsampling}
+
+
+def main(config: TrainConfig) -> int:
+    network.build(config.network, **config.network_settings)  # a wrong name fails before Ray starts
+    if config.weights:
+        _check_start(config)
+    files = sources.list_sources(config.source)
+    storage = config.storage.rstrip("/") if "://" in config.storage else os.path.abspath(config.storage)
+    run = f"{storage}/{config.name}"
+    cluster.start(show_workers=True)
+    counts = prepare(files, f"{run}/data", config)
+    print(
+        f"{counts['train']:,} photographs to train on, {counts['validation']:,} to validate on; "
+        f"left out: {', '.join(f'{n:,} {why}' for why, n in counts['left_out'].items()) or 'none'}",
+        flush=True,
+    )
+    return fit(config, storage, run, counts)
+
+
+def _check_start(config: TrainConfig) -> None:
+    try:
+        start = colorizer.Colorizer.load(config.weights, "cpu").config
+    except colorizer.WeightsError as error:
+        raise UsageError(str(error)) from error
+    if (start["network"], start["settings"]) != (config.network, config.network_settings):
+        raise UsageError(
+            f"the weights {config.weights} are of network {start['network']} {start['settings']}, not of "
+            f"{config.network} {config.network_settings}: choose the same --network and settings"
+        )
+
+
+# --- data: decode, check and resize once -------------------------------------------------------------------
+
+
+def prepare(files: list[sources.Source], folder: str, config: TrainConfig) -> dict:
+    """Turn a source into shards ``folder/train/*.parquet`` and ``folder/validation/*.parquet``, once.
+
+    Returns the counts ``{"train": n, "validation": n, "left_out": {reason: n}}``, also kept beside the shards.
+    """
+    import ray
+
+    fs, root = url_to_fs(folder)
+    side = config.size * 9 // 8  # room for random crops
+    recipe = {"source": config.source, "files": len(files), "side": side, "validation": config.validation}
+    if fs.exists(f"{root}/summary.json"):
+        summary = json.loads(fs.cat_file(f"{root}/summary.json"))
+        if summary["recipe"] != recipe:
+            raise UsageError(f"{folder} was prepared from {summary['recipe']}, not {recipe}: choose another --name")
+        return summary["counts"]
+
+    fs.makedirs(f"{root}/train", exist_ok=True)
+    fs.makedirs(f"{root}/validation", exist_ok=True)
+    shards = [file.uri for file in files if file.uri.endswith(".parquet")]
+    photographs = [file.uri for file in files if not file.uri.endswith(".parquet")]
+    groups = [[uri] for uri in shards]
+    groups += [photographs[i : i + PHOTOGRAPHS_PER_SHARD] for i in range(0, len(photographs), PHOTOGRAPHS_PER_SHARD)]
+    rows = ray.data.from_items(
+        [{"number": i, "uris": group} for i, group in enumerate(groups)], override_num_blocks=len(groups)
+    ).map(_prepare_group, fn_args=[folder, side, config.validation])
+    counts = {"train": 0, "validation": 0}
+    left_out = Counter()
+    for row in rows.iter_rows():
+        counts["train"] += row["train"]
+        counts["validation"] += row["validation"]
+        left_out.update(json.loads(row["left_out"]))
+    counts["left_out"] = dict(left_out.most_common())
+    for split in ("train", "validation"):
+        if not counts[split]:
+            raise UsageError(
+                f"{config.source} leaves no photographs for the {split} split "
+                f"(left out: {counts['left_out'] or 'none'}): give more colour photographs"
+            )
+    fs.pipe_file(f"{root}/summary.json", json.dumps({"recipe": recipe, "counts": counts}, indent=1).encode())
+    return counts
+
+
+def _prepare_group(row: dict, folder: str, side: int, validation: float) -> dict:
+    kept, left_out = {"train": [], "validation": []}, Counter()
+    counts = Counter()
+    with _ShardWriter(folder, row["number"]) as writer:
+        for data in _encoded_photographs(row["uris"]):
+            split = "validation" if zlib.crc32(data) % 10_000 < validation * 10_000 else "train"
+            try:
+                kept[split].append(training.prepare(data, side))
+            except training.Unsuitable as reason:
+                left_out[str(reason)] += 1
+                continue
+            counts[split] += 1
+            if len(kept[split]) == PHOTOGRAPHS_PER_SHARD:
+                writer.write(split, kept[split])
+                kept[split] = []
+        for split, images in kept.items():
+            writer.write(split, images)
+    return {"train": counts["train"], "validation": counts["validation"], "left_out": json.dumps(left_out)}
+
+
+def _encoded_photographs(uris: list[str]):
+    for uri in uris:
+        if not uri.endswith(".parquet"):
+            yield sources.read_bytes(uri)
+            continue
+        with fsspec.open(uri, "rb") as file:
+            shard = pq.ParquetFile(file)
+            if "image" not in shard.schema_arrow.names:
+                raise UsageError(f"{uri} has no column called image: name the column of encoded photographs so")
+            for batch in shard.iter_batches(64, columns=["image"]):
+                for image in batch["image"].to_pylist():
+                    yield image["bytes"] if isinstance(image, dict) else image
+
+
+class _ShardWriter:
+    """Appends photographs to one Parquet file per split, in row groups."""
+
+    def __init__(self, folder: str, number: int):
+        self._folder, self._number = folder, number
+        self._files: dict = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for file, writer in self._files.values():
+            writer.close()
+            file.close()
+
+    def write(self, split: str, images: list[bytes]) -> None:
+        if not images:
+            return
+        table = pa.table({"image": pa.array(images, pa.binary())})
+        if split not in self._files:
+            file = fsspec.open(f"{self._folder}/{split}/part-{self._number:05d}.parquet", "wb").open()
+            self._files[split] = file, pq.ParquetWriter(file, table.schema, compression="none")
+        self._files[split][1].write_table(table)
+
+
+# --- training ----------------------------------------------------------------------------------------------
+
+
+def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    workers = config.workers or max(1, gpus)
+    if counts["train"] < config.batch_size:
+        raise UsageError(f"{counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size")
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"config": asdict(config), "photographs": counts["train"], "data": f"{run}/data"},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0),
+        run_config=RunConfig(
+            name=config.name,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=3),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute="loss", checkpoint_score_order="min"
+            ),
+        ),
+        datasets={"train": ray.data.read_parquet(f"{run}/data/train")},
+    )
+    result = trainer.fit()
+    best = min(result.best_checkpoints, key=lambda pair: pair[1]["loss"])
+    with best[0].as_directory() as folder:
+        weights = Path(folder, "weights.safetensors").read_bytes()
+    with fsspec.open(f"{run}/weights.safetensors", "wb") as file:
+        file.write(weights)
+    metrics = {key: round(value, 6) for key, value in best[1].items() if key in ("epoch", "loss", "mse")}
+    print(f"best: {metrics}\nweights: {run}/weights.safetensors")
+    return cluster.OK
+
+
+def _train_worker(settings: dict) -> None:
+    import ray.train
+    import ray.train.torch
+    import torch.distributed
+
+    config = TrainConfig(**settings["config"])
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":  # Ray gives a worker as many threads as it reserves CPUs; use the whole machine
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    torch.manual_seed(config.seed)
+
+    model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
+    if config.weights:
+        model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict())
+    batch = config.batch_size // workers
+    steps = settings["photographs"] // workers // batch
+    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
+    schedule = training.warmup_cosine(optimizer, steps * config.epochs)
+    first = 0
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            state = torch.load(Path(folder, "state.pt"), map_location="cpu", weights_only=True)
+        model.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["epoch"]
+    model = model.to(memory_format=torch.channels_last)
+    wrapped = ray.train.torch.prepare_model(model)
+
+    for epoch in range(first, config.epochs):
+        started = time.monotonic()
+        progress = _Progress(epoch, config.epochs, steps, workers) if rank == 0 else lambda loss, photographs: None
+        train_loss = training.train_epoch(
+            wrapped, _training_batches(batch, config, epoch), optimizer, schedule, config.objective, device, progress
+        )
+        seconds = time.monotonic() - started
+        validation = _validation_batches(f"{settings['data']}/validation", batch, config.size, rank, workers)
+        sums = training.validate(model, validation, config.objective, device).to(device)
+        if workers > 1:
+            torch.distributed.all_reduce(sums)
+        loss, mse, _ = (sums / sums[2]).tolist()
+        metrics = {"epoch": epoch + 1, "train_loss": train_loss, "loss": loss, "mse": mse}
+        metrics["images_per_second"] = steps * batch * workers / seconds
+        if rank:
+            ray.train.report(metrics)
+            continue
+        print(" ".join(f"{key} {value:.5g}" for key, value in metrics.items()), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            state = {"network": model.state_dict(), "optimizer": optimizer.state_dict()}
+            state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1}
+            torch.save(state, Path(folder, "state.pt"))
+            summary = asdict(config) | {"photographs": settings["photographs"], "metrics": metrics}
+            packed = colorizer.pack_weights(model, config.network, config.network_settings, summary)
+            Path(folder, "weights.safetensors").write_bytes(packed)
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _training_batches(batch: int, config: TrainConfig, epoch: int):
+    """This worker's share of one epoch: (L*, ab) batches, shuffled and augmented, all of the same size."""
+    import ray.train
+
+    return ray.train.get_dataset_shard("train").iter_torch_batches(
+        batch_size=batch,
+        prefetch_batches=2,
+        drop_last=True,
+        local_shuffle_buffer_size=SHUFFLE_BUFFER,
+        local_shuffle_seed=config.seed + epoch,
+        collate_fn=lambda rows: training.examples(rows["image"], config.size, (config.seed, epoch)),
+    )
+
+
+def _validation_batches(folder: str, batch: int, size: int, rank: int, workers: int):
+    """This worker's share of the validation set: (L*, ab) batches, not augmented; the shares are disjoint."""
+    fs, root = url_to_fs(folder)
+    for path in sorted(fs.ls(root, detail=False)):
+        with fs.open(path, "rb") as file:
+            for i, rows in enumerate(pq.ParquetFile(file).iter_batches(batch)):
+                if i % workers == rank:
+                    yield training.examples(rows["image"].to_pylist(), size)
+
+
+class _Progress:
+    """A line every 15 seconds: where the run is, its loss and speed, and the time left."""
+
+    def __init__(self, epoch: int, epochs: int, steps: int, workers: int):
+        self.epoch, self.epochs, self.steps, self.workers = epoch, epochs, steps, workers
+        self.step = self.photographs = 0
+        self.started = self.shown = time.monotonic()
+
+    def __call__(self, loss: float, photographs: int) -> None:
+        self.step += 1
+        self.photographs += photographs * self.workers
+        now = time.monotonic()
+        if now - self.shown < 15 and self.step < self.steps:
+            return
+        self.shown = now
+        rate = self.step / (now - self.started)
+        left = ((self.epochs - self.epoch) * self.steps - self.step) / rate
+        print(
+            f"epoch {self.epoch + 1}/{self.epochs} step {self.step}/{self.steps} loss {loss:.5f} "
+            f"{self.photographs / (now - self.started):.0f} photographs/s, {left / 60:.0f} minutes left",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    cluster.run(lambda: main(tyro.cli(TrainConfig)))
