@@ -61,7 +61,9 @@ def _tables(dtype: np.dtype) -> dict[str, np.ndarray]:
     tables = {"linear": linear, "f": f, "lightness": lightness, "low": low, "high": high}
     tables["safe_low"] = low + _MARGIN * (linear - low)
     tables["safe_high"] = high - _MARGIN * (high - linear)
-    return {name: table.astype(np.float32) for name, table in tables.items()}
+    # float32 tells 8-bit levels apart with room to spare; of 16-bit levels it would misjudge one in a thousand.
+    precision = np.float32 if dtype == np.uint8 else np.float64
+    return {name: table.astype(precision) for name, table in tables.items()}
 
 
 @lru_cache
@@ -78,13 +80,13 @@ def _encode(linear: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def lightness(grey: np.ndarray) -> np.ndarray:
     """Grey levels, uint8 or uint16, any shape, to CIE L* in [0, 100], float32."""
-    return _tables(grey.dtype)["lightness"][grey]
+    return _tables(grey.dtype)["lightness"].astype(np.float32)[grey]
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
-    """sRGB, (..., 3) uint8 or uint16, to relative luminance Y in [0, 1], float32 (...)."""
+    """sRGB, (..., 3), to relative luminance Y in [0, 1], (...): float32 for uint8, float64 for uint16."""
     linear = _tables(rgb.dtype)["linear"]
-    return sum(np.float32(w) * linear[rgb[..., c]] for c, w in enumerate(LUMINANCE))
+    return sum(w * linear[rgb[..., c]] for c, w in enumerate(LUMINANCE.tolist()))
 
 
 def grey_of(rgb: np.ndarray) -> np.ndarray:
@@ -156,16 +158,16 @@ def _merge_strip(grey: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, z = _lab_f_inverse(f + a / 500), _lab_f_inverse(f - b / 200)
 
     # Linear light as differences from the neutral, scaled by the largest s <= 1 that stays inside sRGB.
-    matrix = _RGB_FROM_XYZ.astype(np.float32)
+    matrix = _RGB_FROM_XYZ.tolist()
     x -= y
     z -= y
-    red = matrix[0, 0] * x + matrix[0, 2] * z
-    blue = matrix[2, 0] * x + matrix[2, 2] * z
-    wr, wg, wb = LUMINANCE.astype(np.float32)
+    red = matrix[0][0] * x + matrix[0][2] * z
+    blue = matrix[2][0] * x + matrix[2][2] * z
+    wr, wg, wb = LUMINANCE.tolist()
     green = (wr * red + wb * blue) / -wg
     above = np.maximum(np.maximum(red, green), blue)
     below = np.minimum(np.minimum(red, green), blue)
-    tiny = np.float32(1e-9)
+    tiny = 1e-9
     scale = 1 / np.maximum(np.maximum(above / np.maximum(1 - y, tiny), below / -np.maximum(y, tiny)), 1)
     red = _encode(np.clip(y + scale * red, 0, 1), grey.dtype)
     blue = _encode(np.clip(y + scale * blue, 0, 1), grey.dtype)
@@ -184,7 +186,7 @@ def _merge_strip(grey: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _lab_f_inverse(f: np.ndarray) -> np.ndarray:
-    return np.where(f > 0.2068966, f * f * f, (f - np.float32(16 / 116)) * np.float32(1 / 7.787))
+    return np.where(f > 0.2068966, f * f * f, (f - 16 / 116) * (1 / 7.787))
 
 
 def _nearest_neighbour(rgb: np.ndarray, grey: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from colorize_core.photo import Photo
 
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "resnet18"
-INPUT_SIDE = 224  # the network sees about INPUT_SIDE**2 pixels of a photograph, in its own aspect ratio
 _HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
 
 
@@ -38,13 +37,15 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def pack_weights(model: nn.Module, name: str, settings: dict, training: dict) -> bytes:
+def pack_weights(model: nn.Module, name: str, settings: dict, input_side: int, training: dict) -> bytes:
     """A ``.safetensors`` file in half precision, its header naming the network, its settings and its training.
 
-    ``name`` and ``settings`` are what ``network.build`` takes; ``training`` is any JSON summary.
+    ``name`` and ``settings`` are what ``network.build`` takes; ``input_side`` is how large the network likes to
+    see a photograph (see ``thumbnail``); ``training`` is any JSON summary.
     """
     state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
-    header = {"network": name, "settings": settings, "training": training, "code_version": __version__}
+    header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
+    header["code_version"] = __version__
     return save({key: v.contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
 
 
@@ -57,7 +58,8 @@ class Colorizer:
         self.digest = digest
         """SHA-256 of the weights' file, hexadecimal."""
         self.config = config
-        """What the weights' header says: network, settings, training, code_version."""
+        """What the weights' header says: network, settings, input_side, training, code_version."""
+        self.input_side: int = config["input_side"]
         self.device = device
         self.network = model.eval().to(device, memory_format=torch.channels_last)
 
@@ -72,6 +74,7 @@ class Colorizer:
             config = json.loads(_metadata(data)[_HEADER])
             model = network.build(config["network"], **config["settings"])
             model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in load(data).items()})
+            config["input_side"] = int(config["input_side"])
         except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(
@@ -103,7 +106,7 @@ class Colorizer:
 
         h and w are those of ``thumbnail``; equal ones go through the network as one batch.
         """
-        thumbnails = [thumbnail(grey) for grey in greys]
+        thumbnails = [thumbnail(grey, self.input_side) for grey in greys]
         batches = defaultdict(list)
         for i, lightness in enumerate(thumbnails):
             batches[lightness.shape].append(i)
@@ -120,7 +123,7 @@ class Colorizer:
         return color.merge(grey, self.predict([grey])[0])
 
 
-def thumbnail(grey: np.ndarray, side: int = INPUT_SIDE) -> np.ndarray:
+def thumbnail(grey: np.ndarray, side: int) -> np.ndarray:
     """What the network sees of a grey scan: CIE L* in [0, 100], float32 (h, w).
 
     About ``side`` squared pixels in the photograph's aspect ratio, each side a multiple of 32 and at least 32, so

@@ -28,6 +28,8 @@ _STORAGE_TAGS = {
     325, 330, 332, 338, 339, 347, 512, 513, 514, 529, 530, 531, 532, 700, 34377, 34675, 37724,
 }  # fmt: skip
 
+_SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+
 # Values of the TIFF 6.0 tags PhotometricInterpretation, PlanarConfiguration and ExtraSamples.
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PLANAR = 2
@@ -110,7 +112,7 @@ def _read(data: bytes) -> Photo:
             )
         profile = image.info.get("icc_profile")
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        dpi = _dpi(image)
+        dpi, exif = _dpi(image), _exif(image)
         deep = _read_deep(data, image)
         if deep is None:
             image.load()
@@ -118,7 +120,6 @@ def _read(data: bytes) -> Photo:
             channels = _channels(image)
         else:
             channels = _upright(deep, orientation)
-        exif = _exif(image)
     colours = channels.shape[2] - (channels.shape[2] in (2, 4))
     alpha = np.ascontiguousarray(channels[..., colours]) if colours < channels.shape[2] else None
     pixels = np.ascontiguousarray(channels[..., 0] if colours == 1 else channels[..., :3])
@@ -201,10 +202,9 @@ def _read_deep(data: bytes, image: Image.Image) -> np.ndarray | None:
 
 
 def _unassociated(pixels: np.ndarray, colours: int) -> np.ndarray:
-    alpha = pixels[..., colours : colours + 1].astype(np.float64)
-    pixels = pixels.copy()
-    pixels[..., :colours] = np.clip(np.rint(pixels[..., :colours] * 65535 / np.maximum(alpha, 1)), 0, 65535)
-    return pixels
+    alpha = np.maximum(pixels[..., colours : colours + 1], 1) / 65535
+    colour = np.rint(pixels[..., :colours] / alpha).clip(0, 65535).astype(np.uint16)
+    return np.concatenate([colour, pixels[..., colours:]], axis=2)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -225,10 +225,12 @@ def _to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
         return pixels
     try:
         srgb = imagecodecs.cms_profile("srgb")
+        exact = imagecodecs.CMS.FLAGS.NOOPTIMIZE  # else 16-bit colours pass through a coarse table
         if kind == b"RGB ":
-            return imagecodecs.cms_transform(pixels, profile, srgb, colorspace="rgb", outcolorspace="rgb")
+            return imagecodecs.cms_transform(pixels, profile, srgb, colorspace="rgb", outcolorspace="rgb", flags=exact)
         levels = np.arange(65536, dtype=np.uint16)[None]
-        ramp = imagecodecs.cms_transform(levels, profile, srgb, colorspace="gray", outcolorspace="rgb")[0, :, 1]
+        ramp = imagecodecs.cms_transform(levels, profile, srgb, colorspace="gray", outcolorspace="rgb", flags=exact)
+        ramp = ramp[0, :, 1]
     except imagecodecs.CmsError:
         return pixels
     if pixels.dtype == np.uint8:
@@ -245,11 +247,15 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _exif(image: Image.Image) -> bytes | None:
+    kept = Image.Exif()
     try:
         exif = image.getexif()
-        for tag in [tag for tag in exif if tag in _STORAGE_TAGS]:
-            del exif[tag]
-        return exif.tobytes().removeprefix(b"Exif\0\0") if len(exif) else None
+        for tag, value in exif.items():
+            if tag not in _STORAGE_TAGS and tag not in _SUB_IFDS:
+                kept[tag] = value
+        for tag in _SUB_IFDS:
+            kept.get_ifd(tag).update(exif.get_ifd(tag))
+        return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or any(map(kept.get_ifd, _SUB_IFDS)) else None
     except Exception:  # damaged metadata must not cost the photograph
         return None
 

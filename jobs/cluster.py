@@ -19,6 +19,8 @@ def start(show_workers: bool = False) -> int:
     Returns how many processor cores there are to work with. ``show_workers`` prints the workers' output here.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do; they warn
+    # Ray's core prints a line on standard error for every pool of actors that may be restarted.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
 

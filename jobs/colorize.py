@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from colorize_core import __version__, color, metrics, photo
-from colorize_core.colorizer import INPUT_SIDE, Colorizer, WeightsError
+from colorize_core.colorizer import Colorizer, WeightsError
 from jobs import cluster, sources
 from jobs.catalog import SCHEMA, Catalog
 from jobs.cluster import UsageError
@@ -67,7 +67,7 @@ def main(config: ColorizeConfig) -> int:
         colorizer = Colorizer.load(config.weights, "cpu")
     except WeightsError as error:
         raise UsageError(str(error)) from error
-    settings = settings_digest({"format": config.format, "input_side": INPUT_SIDE})
+    settings = settings_digest({"format": config.format})
     try:
         catalog = Catalog(output)
     except OSError as error:
@@ -150,8 +150,7 @@ def _colorize_all(
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=1,
         num_gpus=min(1, gpus / actors),
-        max_restarts=3,
-        max_task_retries=3,
+        ray_remote_args_fn=lambda: {"max_restarts": 3, "max_task_retries": 3},  # Ray's default is without limit
     )  # fmt: skip
     waiting, stored = [], time.monotonic()
     with _Progress(len(todo)) as progress:

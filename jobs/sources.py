@@ -1,10 +1,12 @@
 """What a job is pointed at: a file, a folder or a glob, on this machine or any fsspec file system."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from jobs.cluster import UsageError
@@ -30,13 +32,13 @@ def list_sources(source: str) -> list[Source]:
     """Every file under ``source``, sorted by path. Raises ``UsageError`` where there is none."""
     try:
         fs, root = url_to_fs(source)
-        if any(character in source for character in "*?["):
-            found = fs.glob(root, detail=True)
-            base = root[: min(root.index(c) for c in "*?[" if c in root)].rpartition("/")[0]
-        elif fs.isfile(root):
+        if fs.isfile(root):
             found, base = {root: fs.info(root)}, root.rpartition("/")[0]
         elif fs.exists(root):
             found, base = fs.find(root, detail=True), root.rstrip("/")
+        elif any(character in root for character in "*?["):
+            found = fs.glob(root, detail=True)
+            base = root[: min(root.index(c) for c in "*?[" if c in root)].rpartition("/")[0]
         else:
             raise UsageError(f"{source} does not exist: check the path")
     except (OSError, ValueError, ImportError) as error:
@@ -54,7 +56,7 @@ def list_sources(source: str) -> list[Source]:
 
 
 def _uri(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    return path if is_local(fs.protocol[0] if isinstance(fs.protocol, tuple) else fs.protocol) else fs.unstrip_protocol(path)
+    return path if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
 
 
 def _version(info: dict) -> str:
@@ -75,6 +77,11 @@ def write_bytes(uri: str, data: bytes) -> None:
     folder, name = os.path.split(uri)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.partial")
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.replace(temporary, uri)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, uri)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise

@@ -22,7 +22,6 @@ from typing import Annotated
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import tyro
 from fsspec.core import url_to_fs
 
@@ -68,6 +67,8 @@ class TrainConfig:
     validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.05
     """Share of the photographs kept for validation, chosen by a hash of the file's bytes."""
     seed: int = 0
+    note: str = ""
+    """A sentence about the photographs, kept in the header of the weights."""
 
     def __post_init__(self):
         if self.workers is not None and self.workers < 1:
@@ -86,7 +87,10 @@ class TrainConfig:
 
 
 def main(config: TrainConfig) -> int:
-    network.build(config.network, **config.network_settings)  # a wrong name fails before Ray starts
+    try:
+        network.build(config.network, **config.network_settings, pretrained=config.pretrained)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
     if config.weights:
         _check_start(config)
     files = sources.list_sources(config.source)
@@ -229,7 +233,9 @@ def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = config.workers or max(1, gpus)
     if counts["train"] < config.batch_size:
-        raise UsageError(f"{counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size")
+        raise UsageError(
+            f"{counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
+        )
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config={"config": asdict(config), "photographs": counts["train"], "data": f"{run}/data"},
@@ -309,7 +315,9 @@ def _train_worker(settings: dict) -> None:
             state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1}
             torch.save(state, Path(folder, "state.pt"))
             summary = asdict(config) | {"photographs": settings["photographs"], "metrics": metrics}
-            packed = colorizer.pack_weights(model, config.network, config.network_settings, summary)
+            for private in ("source", "storage"):  # paths and buckets of whoever trained
+                del summary[private]
+            packed = colorizer.pack_weights(model, config.network, config.network_settings, config.size, summary)
             Path(folder, "weights.safetensors").write_bytes(packed)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 

@@ -1,0 +1,23 @@
+PYTHON ?= python3
+.PHONY: setup demo test clean
+
+# The environment is made once, and again when the pins change.
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: setup
+	.venv/bin/python -m tests.sample_archive demo-out
+	@# Status 3 says that some inputs have error rows: here the truncated file, on purpose.
+	.venv/bin/python -m jobs.colorize demo-out/scans demo-out/colour || test $$? -eq 3
+	@echo; echo "Look at demo-out/colour/images; the scans they were made from are in demo-out/scans."
+
+test: setup
+	.venv/bin/python -m pytest
+
+clean:
+	rm -rf .venv demo-out

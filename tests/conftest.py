@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import sample_archive
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory) -> Path:
+    """A folder with ``scans`` and ``originals``, as the demo makes it."""
+    folder = tmp_path_factory.mktemp("samples")
+    sample_archive.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Photographs that are kept beside the checkout, where there are any."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no test photographs at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """A local S3 server; it must be there before Ray starts, since workers take the environment of that moment."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ |= {
+        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    yield os.environ["AWS_ENDPOINT_URL_S3"]
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_local(s3_endpoint):
+    """One local Ray for every test that needs it."""
+    import ray
+
+    from jobs import cluster
+
+    cluster.start()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

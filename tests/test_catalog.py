@@ -1,0 +1,45 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.catalog import SCHEMA, Catalog
+
+
+def rows(*pairs) -> pa.Table:
+    return pa.Table.from_pylist([{"id": id, "status": status} for id, status in pairs], SCHEMA)
+
+
+def current(catalog: Catalog) -> dict:
+    table = catalog.read(["id", "status"])
+    assert len(set(table["id"].to_pylist())) == len(table)
+    return dict(zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+
+def test_a_later_row_supersedes_an_earlier_one(tmp_path):
+    catalog = Catalog(str(tmp_path))
+    assert current(catalog) == {}
+    catalog.append(rows(("a", "error"), ("b", "ok")))
+    catalog.append(rows(("a", "ok"), ("c", "skipped")))
+    want = {"a": "ok", "b": "ok", "c": "skipped"}
+    assert current(catalog) == current(Catalog(str(tmp_path))) == want
+    catalog.compact()
+    assert current(catalog) == want
+    files = list((tmp_path / "catalog").iterdir())
+    assert len(files) == 1
+    assert pq.read_table(files[0]).num_rows == 3, "readers of the bare files see one row per input too"
+
+
+def test_a_torn_file_counts_as_never_written(tmp_path):
+    catalog = Catalog(str(tmp_path))
+    catalog.append(rows(("a", "ok")))
+    catalog.append(rows(("b", "ok")))
+    torn = sorted((tmp_path / "catalog").iterdir())[1]
+    torn.write_bytes(torn.read_bytes()[:-20])
+    assert current(catalog) == {"a": "ok"}
+    catalog.compact()
+    assert current(catalog) == {"a": "ok"}
+
+
+def test_dates_and_numbers_have_their_types(tmp_path):
+    catalog = Catalog(str(tmp_path))
+    catalog.append(rows(("a", "ok")))
+    assert catalog.read().schema.equals(SCHEMA)

@@ -1,0 +1,75 @@
+import os
+
+import fsspec
+import pytest
+
+from jobs import sources
+from jobs.cluster import UsageError
+
+
+@pytest.fixture
+def archive(tmp_path):
+    for path in ("1912/a.jpg", "1912/a.tif", "b ü [1].png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    return tmp_path
+
+
+def paths(source) -> list[str]:
+    return [file.path for file in sources.list_sources(str(source))]
+
+
+def test_a_folder_is_listed_recursively_and_in_order(archive):
+    assert (
+        paths(archive)
+        == paths(f"{archive}/")
+        == paths(f"file://{archive}")
+        == ["1912/a.jpg", "1912/a.tif", "b ü [1].png"]
+    )
+    assert [sources.read_bytes(file.uri).decode() for file in sources.list_sources(str(archive))] == paths(archive)
+
+
+def test_a_single_file_and_a_glob(archive):
+    assert paths(archive / "1912/a.tif") == ["a.tif"]
+    assert paths(archive / "1912/*.jpg") == ["a.jpg"]
+    assert paths(archive / "*/a.*") == ["1912/a.jpg", "1912/a.tif"]
+    assert paths(archive / "b ü [1].png") == ["b ü [1].png"], "brackets in a file's name are not a glob"
+
+
+def test_a_version_changes_with_the_file(archive):
+    path = archive / "1912/a.jpg"
+    before = sources.list_sources(str(path))[0].version
+    os.utime(path, (1, 1))
+    assert sources.list_sources(str(path))[0].version != before
+
+
+@pytest.mark.parametrize(
+    "source, said", [("nowhere", "does not exist"), ("", "holds no files"), ("*.gif", "holds no files")]
+)
+def test_what_cannot_be_listed_is_said(tmp_path, source, said):
+    with pytest.raises(UsageError, match=said):
+        sources.list_sources(str(tmp_path / source))
+
+
+def test_an_unknown_protocol_is_said():
+    with pytest.raises(UsageError, match="cannot be listed"):
+        sources.list_sources("gopher://example/photos")
+
+
+def test_written_files_are_whole_or_absent(tmp_path, monkeypatch):
+    target = tmp_path / "deep/er/x.png"
+    sources.write_bytes(str(target), b"first")
+
+    def full(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError):
+        sources.write_bytes(str(target), b"second")
+    assert target.read_bytes() == b"first"
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"], "a leftover"
+
+
+def test_written_through_any_file_system():
+    sources.write_bytes("memory://bucket/a/b.png", b"x")
+    assert fsspec.filesystem("memory").cat("/bucket/a/b.png") == b"x"

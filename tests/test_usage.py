@@ -1,0 +1,92 @@
+"""Wrong usage ends with one sentence and status 2, before any work starts."""
+
+import os
+import re
+import subprocess
+import sys
+
+import fsspec
+import pytest
+
+from colorize_core import network
+from colorize_core.colorizer import pack_weights
+from jobs import cluster, colorize, evaluate, train
+
+
+def said(capsys, job, config_type, *args, **options) -> str:
+    with pytest.raises(SystemExit) as exit:
+        cluster.run(lambda: job.main(config_type(*args, **options)))
+    assert exit.value.code == cluster.USAGE
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: [^\n]+\n", error), error
+    return error
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    return folder
+
+
+def test_colorize(capsys, scans, tmp_path):
+    def colorizing(source, output, **options):
+        return said(capsys, colorize, colorize.ColorizeConfig, source=str(source), output=str(output), **options)
+
+    (tmp_path / "empty").mkdir()
+    assert "does not exist" in colorizing(tmp_path / "none", tmp_path / "out")
+    assert "holds no files" in colorizing(tmp_path / "empty", tmp_path / "out")
+    assert "lies inside" in colorizing(scans, scans / "out")
+    assert "lies inside" in colorizing(scans, scans)
+    fsspec.filesystem("memory").pipe_file("/bucket/scans/a.jpg", b"x")
+    assert "lies inside" in colorizing("memory://bucket/scans", "memory://bucket/scans/out")
+    assert "cannot be read" in colorizing(scans, tmp_path / "out", weights=str(tmp_path / "no.safetensors"))
+    assert "not a .safetensors file" in colorizing(scans, tmp_path / "out", weights=str(scans / "a.jpg"))
+    assert "--actors" in colorizing(scans, tmp_path / "out", actors=0)
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written to" in colorizing(scans, tmp_path / "file/out")
+    images = tmp_path / "done/images"
+    images.mkdir(parents=True)
+    (images / "a.png").write_bytes(b"x")
+    assert "lies inside" in colorizing(images, tmp_path / "done")
+    assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
+
+
+def test_train(capsys, scans, tmp_path):
+    def training(**options):
+        options = {"source": str(scans), "storage": str(tmp_path / "runs")} | options
+        return said(capsys, train, train.TrainConfig, **options)
+
+    assert "does not exist" in training(source=str(tmp_path / "none"))
+    assert "--workers" in training(workers=0)
+    assert "--batch-size" in training(workers=4, batch_size=2)
+    assert "multiple of 32" in training(size=100)
+    assert "between 0 and 1" in training(validation=1.5)
+    assert "no network called" in training(network="vgg")
+    assert "cannot be read" in training(weights="nowhere.safetensors")
+    other = tmp_path / "deconv.safetensors"
+    other.write_bytes(
+        pack_weights(network.build("resnet18", upsampling="deconv"), "resnet18", {"upsampling": "deconv"}, 64, {})
+    )
+    assert "choose the same --network" in training(weights=str(other))
+
+
+def test_evaluate(capsys, tmp_path):
+    def evaluating(**options):
+        return said(capsys, evaluate, evaluate.EvaluateConfig, **options)
+
+    assert "does not exist" in evaluating(source=str(tmp_path / "none"))
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
+
+
+def test_the_command_itself(tmp_path):
+    def run(*args):
+        command = [sys.executable, "-m", "jobs.colorize", *args]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
+
+    missing = run(str(tmp_path / "none"), str(tmp_path / "out"))
+    assert missing.returncode == 2 and missing.stderr.startswith("error: ") and missing.stderr.count("\n") == 1
+    unknown = run(str(tmp_path), "out", "--colour", "yes")
+    assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
