@@ -97,7 +97,10 @@ def read(data: bytes) -> Photo:
         raise PhotoError("there is not enough memory to decode it: give the workers more, or scale it down") from None
     except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotoError(f"the image data is damaged or cut short ({reason}): scan or copy it again") from error
+        raise PhotoError(
+            f"the image data is damaged, cut short, or of a kind the decoder lacks ({reason}): "
+            "scan or copy it again, or save it as PNG or TIFF"
+        ) from error
 
 
 def _read(data: bytes) -> Photo:
@@ -105,6 +108,8 @@ def _read(data: bytes) -> Photo:
         if image.format in _NOT_RASTER:
             raise PhotoError(f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF")
         width, height = image.size
+        if not width * height:
+            raise PhotoError(f"it declares {width} x {height} pixels, which is no picture: scan or copy it again")
         if width * height > MAX_PIXELS:
             raise PhotoError(
                 f"it declares {width} x {height} pixels, above the limit of {MAX_PIXELS // 10**6} megapixels: "

@@ -75,4 +75,6 @@ class Catalog:
 
     def _files(self) -> list[str]:
         self._fs.invalidate_cache(self._root)
+        if not self._fs.exists(self._root):  # object stores have no empty folders
+            return []
         return sorted(path for path in self._fs.ls(self._root, detail=False) if path.endswith(".parquet"))

@@ -32,7 +32,7 @@ def start(show_workers: bool = False) -> int:
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
-        return int(ray.cluster_resources().get("CPU", 1))
+        return max(1, int(ray.cluster_resources().get("CPU", 0)))
     return os.cpu_count() or 1
 
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -167,7 +168,7 @@ def _prepare_group(row: dict, folder: str, side: int, validation: float) -> dict
     kept, left_out = {"train": [], "validation": []}, Counter()
     counts = Counter()
     with _ShardWriter(folder, row["number"]) as writer:
-        for data in _encoded_photographs(row["uris"]):
+        for data in _encoded_photographs(row["uris"], left_out):
             split = "validation" if zlib.crc32(data) % 10_000 < validation * 10_000 else "train"
             try:
                 kept[split].append(training.prepare(data, side))
@@ -183,18 +184,28 @@ def _prepare_group(row: dict, folder: str, side: int, validation: float) -> dict
     return {"train": counts["train"], "validation": counts["validation"], "left_out": json.dumps(left_out)}
 
 
-def _encoded_photographs(uris: list[str]):
+def _encoded_photographs(uris: list[str], left_out: Counter) -> Iterator[bytes]:
+    """The encoded photographs of files and Parquet shards; what cannot be read is counted in ``left_out``."""
     for uri in uris:
-        if not uri.endswith(".parquet"):
-            yield sources.read_bytes(uri)
-            continue
-        with fsspec.open(uri, "rb") as file:
-            shard = pq.ParquetFile(file)
-            if "image" not in shard.schema_arrow.names:
-                raise UsageError(f"{uri} has no column called image: name the column of encoded photographs so")
-            for batch in shard.iter_batches(64, columns=["image"]):
-                for image in batch["image"].to_pylist():
-                    yield image["bytes"] if isinstance(image, dict) else image
+        try:
+            if uri.endswith(".parquet"):
+                yield from _shard_images(uri)
+            else:
+                yield sources.read_bytes(uri)
+        except (OSError, pa.ArrowInvalid):
+            left_out["unreadable file"] += 1
+        except KeyError:
+            left_out["Parquet file without a column called image"] += 1
+
+
+def _shard_images(uri: str) -> Iterator[bytes]:
+    with fsspec.open(uri, "rb") as file:
+        shard = pq.ParquetFile(file)
+        if "image" not in shard.schema_arrow.names:
+            raise KeyError("image")
+        for batch in shard.iter_batches(64, columns=["image"]):
+            for image in batch["image"].to_pylist():
+                yield image["bytes"] if isinstance(image, dict) else image
 
 
 class _ShardWriter:
