@@ -15,11 +15,12 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import tyro
 from PIL import Image
@@ -180,24 +181,29 @@ class ColorizeActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         scans = list(self.pool.map(self._read, batch.to_pylist()))
-        readable = [scan for scan in scans if scan["row"]["status"] == "ok"]
-        chroma = self.colorizer.predict([scan["grey"] for scan in readable])
+        readable = [scan for scan in scans if "photo" in scan]
+        chroma = self.colorizer.predict([scan["photo"].pixels for scan in readable])
         list(self.pool.map(self._write, readable, chroma))
         return pa.Table.from_pylist([scan["row"] for scan in scans], SCHEMA)
 
     def _read(self, source: dict) -> dict:
+        """The scan's catalogue row so far and, where it could be read, its ``photo``: grey levels and metadata."""
         started = time.monotonic()
         row = {
-            "id": source_id(source["path"]), "source": source["uri"], "source_version": source["version"],
-            "status": "ok", "model": self.colorizer.model, "settings": self.settings,
-        }  # fmt: skip
-        scan = {"row": row, "path": source["path"], "seconds": 0.0}
+            "id": source_id(source["path"]),
+            "source": source["uri"],
+            "source_version": source["version"],
+            "status": "ok",
+            "model": self.colorizer.model,
+            "settings": self.settings,
+        }
+        scan = {"row": row, "path": source["path"]}
         try:
             data = sources.read_bytes(source["uri"])
             row["source_sha256"] = hashlib.sha256(data).hexdigest()
             photograph = photo.read(data)
-            scan["photo"], scan["grey"] = photograph, photograph.grey
-            row["height"], row["width"] = scan["grey"].shape
+            scan["photo"] = replace(photograph, pixels=photograph.grey)  # lets go of any colour channels
+            row["height"], row["width"] = scan["photo"].pixels.shape
             row["bits"] = photograph.bits
         except photo.PhotoError as error:
             stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(source["path"])
@@ -206,18 +212,19 @@ class ColorizeActor:
             self._fail(row, f"the file cannot be read ({error}): check that it still exists and its permissions")
         except Exception as error:
             self._fail(row, f"reading it failed unexpectedly ({type(error).__name__}: {error}): please report this")
-        scan["seconds"] = time.monotonic() - started
+        row["seconds"] = time.monotonic() - started
         return scan
 
-    def _write(self, scan: dict, ab) -> None:
+    def _write(self, scan: dict, ab: np.ndarray) -> None:
+        """Merge, encode and store one scan that was read, and complete its row."""
         started = time.monotonic()
-        row, photograph = scan["row"], scan["photo"]
+        row, scanned = scan["row"], scan.pop("photo")
         try:
-            rgb = color.merge(scan["grey"], ab)
+            rgb = color.merge(scanned.pixels, ab)
             step = max(1, min(rgb.shape[:2]) // 256)
             row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
             xmp = photo.provenance_xmp("colorize", f"{__version__} {self.colorizer.model}", row["source_sha256"])
-            png = photo.encode_png(rgb, photograph.alpha, photograph.exif, photograph.dpi, xmp)
+            png = photo.encode_png(rgb, scanned.alpha, scanned.exif, scanned.dpi, xmp)
             row["output"] = output_uri(self.output, scan["path"])
             sources.write_bytes(row["output"], png)
             row["output_sha256"] = hashlib.sha256(png).hexdigest()
@@ -225,7 +232,7 @@ class ColorizeActor:
             self._fail(row, f"the colour photograph cannot be written ({error}): check space and permissions")
         except Exception as error:
             self._fail(row, f"colouring it failed unexpectedly ({type(error).__name__}: {error}): please report this")
-        row["seconds"] = scan["seconds"] + time.monotonic() - started
+        row["seconds"] += time.monotonic() - started
         row["finished_at"] = datetime.now(UTC)
 
     @staticmethod
