@@ -5,8 +5,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import TypeVar
 
-OK, FAILED, USAGE, SOME_ERRORS = 0, 1, 2, 3  # exit statuses
+OK, USAGE, SOME_ERRORS, INTERRUPTED = 0, 2, 3, 130  # exit statuses; Python's own for a failed job is 1
+
+Config = TypeVar("Config")
 
 
 class UsageError(ValueError):
@@ -24,6 +27,10 @@ def start(show_workers: bool = False) -> int:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
+    from ray.util.annotations import RayDeprecationWarning
+
+    # The pinned version's only ways to cap an actor's restarts go in 2.64; users cannot act on that.
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
 
     if not ray.is_initialized():
         _init(logging_level=logging.ERROR, log_to_driver=show_workers)
@@ -47,8 +54,19 @@ def _init(**options) -> None:
         ray.init("local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
 
 
+def command_line(main: Callable[[Config], int], config: type[Config], program: str) -> None:
+    """Parse the command line into ``config``, run ``main``, and exit with its status.
+
+    A ``UsageError`` becomes one sentence and status 2, as wrong options do.
+    """
+    import tyro
+
+    settings = (tyro.conf.FlagCreatePairsOff,)
+    run(lambda: main(tyro.cli(config, prog=f"python -m {program}", config=settings)))
+
+
 def run(job: Callable[[], int]) -> None:
-    """Run a job's ``main`` and exit: its status, or 2 with one sentence for a ``UsageError``."""
+    """Run a job and exit: its status, or 2 with one sentence for a ``UsageError``."""
     try:
         status = job()
     except UsageError as error:
@@ -56,5 +74,5 @@ def run(job: Callable[[], int]) -> None:
         status = USAGE
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
-        status = 130
+        status = INTERRUPTED
     sys.exit(status)

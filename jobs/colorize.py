@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -41,15 +41,15 @@ CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: 
 class ColorizeConfig:
     """Colour an archive of black-and-white photographs."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """A photograph, a folder (searched recursively) or a glob; local or any fsspec URI."""
-    output: tyro.conf.Positional[str]
+    output: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUTPUT")]
     """Folder or URI for the colour photographs and the catalogue."""
     weights: str = "default"
     """`default`, the name of weights that ship, or the path or URI of a .safetensors file."""
     format: Literal["png"] = "png"
     """Format of the colour photographs."""
-    actors: int | None = None
+    actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Processes that colour photographs; by default one per GPU, or one per processor core where there is none."""
     retry_errors: bool = False
     """Try again what failed before; by default only new and changed photographs are coloured."""
@@ -136,7 +136,9 @@ def _colorize_all(
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     actors = min(config.actors or gpus or cores, len(todo))
-    inputs = pa.table({name: [getattr(file, name) for file in todo] for name in ("uri", "path", "version")})
+    # As bytes: a file's name need not be valid UTF-8, and Arrow's strings must be.
+    columns = {name: [os.fsencode(getattr(file, name)) for file in todo] for name in ("uri", "path", "version")}
+    inputs = pa.table(columns)
     # Small blocks near the end of a small archive would leave actors idle; large ones cost little to redo.
     rows_per_block = max(1, min(BATCH, len(todo) // (2 * actors)))
     blocks = [inputs.slice(i, rows_per_block) for i in range(0, len(inputs), rows_per_block)]
@@ -180,7 +182,8 @@ class ColorizeActor:
         self.pool = ThreadPoolExecutor(threads)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        scans = list(self.pool.map(self._read, batch.to_pylist()))
+        inputs = [{name: os.fsdecode(value) for name, value in row.items()} for row in batch.to_pylist()]
+        scans = list(self.pool.map(self._read, inputs))
         readable = [scan for scan in scans if "photo" in scan]
         chroma = self.colorizer.predict([scan["photo"].pixels for scan in readable])
         list(self.pool.map(self._write, readable, chroma))
@@ -191,7 +194,7 @@ class ColorizeActor:
         started = time.monotonic()
         row = {
             "id": source_id(source["path"]),
-            "source": source["uri"],
+            "source": sources.printable(source["uri"]),
             "source_version": source["version"],
             "status": "ok",
             "model": self.colorizer.model,
@@ -225,8 +228,9 @@ class ColorizeActor:
             row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
             xmp = photo.provenance_xmp("colorize", f"{__version__} {self.colorizer.model}", row["source_sha256"])
             png = photo.encode_png(rgb, scanned.alpha, scanned.exif, scanned.dpi, xmp)
-            row["output"] = output_uri(self.output, scan["path"])
-            sources.write_bytes(row["output"], png)
+            uri = output_uri(self.output, scan["path"])
+            sources.write_bytes(uri, png)
+            row["output"] = sources.printable(uri)
             row["output_sha256"] = hashlib.sha256(png).hexdigest()
         except OSError as error:
             self._fail(row, f"the colour photograph cannot be written ({error}): check space and permissions")
@@ -300,4 +304,4 @@ def _summary(files: list[sources.Source], catalog: Catalog, output: str, seconds
 
 
 if __name__ == "__main__":
-    cluster.run(lambda: main(tyro.cli(ColorizeConfig)))
+    cluster.command_line(main, ColorizeConfig, "jobs.colorize")

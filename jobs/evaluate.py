@@ -14,6 +14,7 @@ import json
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -35,11 +36,11 @@ METRICS = {"psnr": metrics.psnr, "ssim": metrics.ssim, "ciede2000": metrics.cied
 class EvaluateConfig:
     """Measure colourings of colour photographs."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Folder, file or glob of colour photographs; local or any fsspec URI."""
     weights: tuple[str, ...] = ("default",)
     """Models to compare: `default`, names of weights that ship, paths or URIs of .safetensors files."""
-    output: str | None = None
+    output: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder or URI for evaluation.json and contact-sheet.png."""
     sheet: int = 12
     """Photographs on the contact sheet, spread evenly over the source."""
@@ -187,4 +188,4 @@ def contact_sheet(files: list[sources.Source], colorizers: dict[str, Colorizer],
 
 
 if __name__ == "__main__":
-    cluster.run(lambda: main(tyro.cli(EvaluateConfig)))
+    cluster.command_line(main, EvaluateConfig, "jobs.evaluate")

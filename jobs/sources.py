@@ -63,6 +63,11 @@ def _version(info: dict) -> str:
     return str(info.get("ETag") or f"{info.get('size')}-{info.get('mtime', '')}").strip('"')
 
 
+def printable(path: str) -> str:
+    """A file's name as valid Unicode: bytes that are not UTF-8 become backslash escapes."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def read_bytes(uri: str) -> bytes:
     with fsspec.open(uri, "rb") as file:
         return file.read()

@@ -40,10 +40,10 @@ SHUFFLE_BUFFER = 4096  # photographs, as JPEG bytes
 class TrainConfig:
     """Train a colorizer on colour photographs."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Folder, file or glob of colour photographs, or of Parquet shards with an `image` column of encoded bytes
     (or of Hugging Face's {bytes, path}); local or any fsspec URI."""
-    storage: str
+    storage: Annotated[str, tyro.conf.arg(metavar="DIR")]
     """Folder or URI that keeps the run: prepared data, checkpoints, weights."""
     name: str = "colorizer"
     """Name of the run, a folder in the storage. The same name continues the run."""
@@ -53,9 +53,9 @@ class TrainConfig:
     """How the decoder doubles its size."""
     pretrained: bool = False
     """Start the encoder from torchvision's ImageNet weights (downloads them)."""
-    weights: str | None = None
+    weights: Annotated[str | None, tyro.conf.arg(metavar="START")] = None
     """Start from these weights: `default`, a path, or a URI."""
-    workers: int | None = None
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Data-parallel workers; by default one per GPU, or one that uses every core."""
     epochs: int = 20
     batch_size: int = 32
@@ -138,6 +138,8 @@ def prepare(files: list[sources.Source], folder: str, config: TrainConfig) -> di
             raise UsageError(f"{folder} was prepared from {summary['recipe']}, not {recipe}: choose another --name")
         return summary["counts"]
 
+    if fs.exists(root):
+        fs.rm(root, recursive=True)  # what an interrupted preparation left
     fs.makedirs(f"{root}/train", exist_ok=True)
     fs.makedirs(f"{root}/validation", exist_ok=True)
     shards = [file.uri for file in files if file.uri.endswith(".parquet")]
@@ -382,4 +384,4 @@ class _Progress:
 
 
 if __name__ == "__main__":
-    cluster.run(lambda: main(tyro.cli(TrainConfig)))
+    cluster.command_line(main, TrainConfig, "jobs.train")

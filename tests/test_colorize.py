@@ -147,12 +147,15 @@ def test_the_same_command_again_does_nothing_and_changes_are_noticed(job, capsys
 
 
 def test_names_from_everywhere(ray_local, tmp_path):
-    names = ["a.jpg.png", "a.png", "spaß & 東京 'quote\".png", "[1].png", "100%.png"]
+    latin_1 = os.fsdecode(b"caf\xe9.png")  # not UTF-8, as old disks have them
+    names = ["a.jpg.png", "a.png", "spaß & 東京 'quote\".png", "[1].png", "100%.png", latin_1]
     (tmp_path / "scans").mkdir()
     for name in names:
-        Image.fromarray(np.full((32, 32), 90, np.uint8)).save(tmp_path / "scans" / name)
+        with open(tmp_path / "scans" / name, "wb") as file:
+            Image.fromarray(np.full((32, 32), 90, np.uint8)).save(file, "PNG")
     assert run(tmp_path / "scans", tmp_path / "out") == 0
     assert sorted(outputs(tmp_path / "out")) == sorted(f"{name}.png" for name in names)
+    assert r"caf\udce9.png" in catalog(tmp_path / "out")
 
 
 def test_a_killed_job_continues_where_it_stopped(ray_local, tmp_path, samples):
