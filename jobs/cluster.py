@@ -1,5 +1,6 @@
 """Finding a Ray cluster or starting a local one, and ending a job with a sentence and an exit status."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ def start(show_workers: bool = False) -> int:
     Returns how many processor cores there are to work with. ``show_workers`` prints the workers' output here.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do; they warn
-    # Ray's core prints a line on standard error for every pool of actors that may be restarted.
+    # Ray's core reports every pool of actors that may be restarted as an error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
@@ -31,9 +32,13 @@ def start(show_workers: bool = False) -> int:
 
     # The pinned version's only ways to cap an actor's restarts go in 2.64; users cannot act on that.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
-
     if not ray.is_initialized():
-        _init(logging_level=logging.ERROR, log_to_driver=show_workers)
+        options = {"logging_level": logging.ERROR, "log_to_driver": show_workers}
+        if os.environ.get("RAY_ADDRESS"):
+            with _without_standard_error():
+                ray.init(**options)
+        else:
+            _start_here(options)
     # Ray Data's own progress bars and plan listings give way to ours, which count photographs.
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -44,14 +49,33 @@ def start(show_workers: bool = False) -> int:
     return os.cpu_count() or 1
 
 
-def _init(**options) -> None:
+def _start_here(options: dict) -> None:
     import ray
 
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**options)
-    else:
-        # Ray's own helper actors take a logical CPU each; on two they can leave none for the work.
-        ray.init("local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
+    for attempt in range(3):
+        try:
+            # Ray's own helper actors take a logical CPU each; on two they can leave none for the work.
+            with _without_standard_error():
+                ray.init("local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
+            return
+        except Exception:  # on a busy machine Ray's processes time out waiting for each other
+            ray.shutdown()
+            if attempt == 2:
+                raise
+
+
+@contextlib.contextmanager
+def _without_standard_error():
+    """Discard what C++ code writes to standard error: Ray's core announces there which log level it was given."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def command_line(main: Callable[[Config], int], config: type[Config], program: str) -> None:
