@@ -46,7 +46,7 @@ def pack_weights(model: nn.Module, name: str, settings: dict, input_side: int, t
     state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
     header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
     header["code_version"] = __version__
-    return save({key: v.contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
+    return save({key: v.cpu().contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
 
 
 class Colorizer:

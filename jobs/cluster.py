@@ -17,14 +17,16 @@ class UsageError(ValueError):
     """Something the user asked for that cannot be done; the message says what, why, and what to do."""
 
 
-def start(show_workers: bool = False) -> int:
+def start() -> int:
     """Connect to the cluster that RAY_ADDRESS names (inside a Ray job it does), or start Ray on this machine.
 
-    Returns how many processor cores there are to work with. ``show_workers`` prints the workers' output here.
+    Returns how many processor cores there are to work with.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do; they warn
     # Ray's core reports every pool of actors that may be restarted as an error.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Ray warns of more than four processes per this many; on two cores its own helpers reach that.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "8")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     import ray
@@ -33,7 +35,7 @@ def start(show_workers: bool = False) -> int:
     # The pinned version's only ways to cap an actor's restarts go in 2.64; users cannot act on that.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     if not ray.is_initialized():
-        options = {"logging_level": logging.ERROR, "log_to_driver": show_workers}
+        options = {"logging_level": logging.ERROR, "log_to_driver": False}
         if os.environ.get("RAY_ADDRESS"):
             with _without_standard_error():
                 ray.init(**options)

@@ -9,13 +9,15 @@ checkpoint. The best checkpoint's weights end up in STORAGE/NAME/weights.safeten
 continues a run that was interrupted.
 """
 
+import contextlib
 import json
 import os
 import tempfile
+import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +99,7 @@ def main(config: TrainConfig) -> int:
     files = sources.list_sources(config.source)
     storage = config.storage.rstrip("/") if "://" in config.storage else os.path.abspath(config.storage)
     run = f"{storage}/{config.name}"
-    cluster.start(show_workers=True)
+    cluster.start()
     counts = prepare(files, f"{run}/data", config)
     print(
         f"{counts['train']:,} photographs to train on, {counts['validation']:,} to validate on; "
@@ -242,6 +244,7 @@ def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     workers = config.workers or max(1, gpus)
@@ -249,9 +252,11 @@ def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
         raise UsageError(
             f"{counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
         )
+    lines = Queue(actor_options={"num_cpus": 0})
+    settings = {"config": asdict(config), "photographs": counts["train"], "data": f"{run}/data", "lines": lines}
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"config": asdict(config), "photographs": counts["train"], "data": f"{run}/data"},
+        train_loop_config=settings,
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0),
         run_config=RunConfig(
             name=config.name,
@@ -263,7 +268,8 @@ def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
         ),
         datasets={"train": ray.data.read_parquet(f"{run}/data/train")},
     )
-    result = trainer.fit()
+    with _printed(lines):
+        result = trainer.fit()
     best = min(result.best_checkpoints, key=lambda pair: pair[1]["loss"])
     with best[0].as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
@@ -272,6 +278,28 @@ def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
     metrics = {key: round(value, 6) for key, value in best[1].items() if key in ("epoch", "loss", "mse")}
     print(f"best: {metrics}\nweights: {run}/weights.safetensors")
     return cluster.OK
+
+
+@contextlib.contextmanager
+def _printed(lines) -> Iterator[None]:
+    """Print what workers put into a queue, as it comes: their own output is drowned in Ray's."""
+    from ray.util.queue import Empty
+
+    done = threading.Event()
+
+    def relay():
+        while not done.is_set() or not lines.empty():
+            with contextlib.suppress(Empty):
+                print(lines.get(timeout=1), flush=True)
+
+    thread = threading.Thread(target=relay)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        lines.shutdown()
 
 
 def _train_worker(settings: dict) -> None:
@@ -290,6 +318,7 @@ def _train_worker(settings: dict) -> None:
     model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
     if config.weights:
         model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict())
+    model = model.to(device, memory_format=torch.channels_last)
     batch = config.batch_size // workers
     steps = settings["photographs"] // workers // batch
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
@@ -302,16 +331,19 @@ def _train_worker(settings: dict) -> None:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first = state["epoch"]
-    model = model.to(memory_format=torch.channels_last)
     wrapped = ray.train.torch.prepare_model(model)
 
     for epoch in range(first, config.epochs):
         started = time.monotonic()
-        progress = _Progress(epoch, config.epochs, steps, workers) if rank == 0 else lambda loss, photographs: None
+        progress = _Progress(epoch, config.epochs, steps, workers, settings["lines"].put)
         train_loss = training.train_epoch(
-            wrapped, _training_batches(batch, config, epoch), optimizer, schedule, config.objective, device, progress
-        )
+            wrapped, _training_batches(batch, config, epoch), optimizer, schedule, config.objective, device,
+            progress if rank == 0 else lambda loss, photographs: None,
+        )  # fmt: skip
         seconds = time.monotonic() - started
+        if workers > 1:  # each worker has seen other batches; validate, and store, with rank 0's batch norms
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         validation = _validation_batches(f"{settings['data']}/validation", batch, config.size, rank, workers)
         sums = training.validate(model, validation, config.objective, device).to(device)
         if workers > 1:
@@ -322,7 +354,7 @@ def _train_worker(settings: dict) -> None:
         if rank:
             ray.train.report(metrics)
             continue
-        print(" ".join(f"{key} {value:.5g}" for key, value in metrics.items()), flush=True)
+        settings["lines"].put("  ".join(f"{key} {value:.5g}" for key, value in metrics.items()))
         with tempfile.TemporaryDirectory() as folder:
             state = {"network": model.state_dict(), "optimizer": optimizer.state_dict()}
             state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1}
@@ -362,7 +394,8 @@ def _validation_batches(folder: str, batch: int, size: int, rank: int, workers: 
 class _Progress:
     """A line every 15 seconds: where the run is, its loss and speed, and the time left."""
 
-    def __init__(self, epoch: int, epochs: int, steps: int, workers: int):
+    def __init__(self, epoch: int, epochs: int, steps: int, workers: int, show: Callable[[str], None]):
+        self.show = show
         self.epoch, self.epochs, self.steps, self.workers = epoch, epochs, steps, workers
         self.step = self.photographs = 0
         self.started = self.shown = time.monotonic()
@@ -376,10 +409,9 @@ class _Progress:
         self.shown = now
         rate = self.step / (now - self.started)
         left = ((self.epochs - self.epoch) * self.steps - self.step) / rate
-        print(
+        self.show(
             f"epoch {self.epoch + 1}/{self.epochs} step {self.step}/{self.steps} loss {loss:.5f} "
-            f"{self.photographs / (now - self.started):.0f} photographs/s, {left / 60:.0f} minutes left",
-            flush=True,
+            f"{self.photographs / (now - self.started):.0f} photographs/s, {left / 60:.0f} minutes left"
         )
 
 
