@@ -121,7 +121,7 @@ def _read(data: bytes) -> Photo:
         deep = _read_deep(data, image)
         if deep is None:
             image.load()
-            image = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
             channels = _channels(image)
         else:
             channels = _upright(deep, orientation)
