@@ -25,7 +25,7 @@ import pyarrow as pa
 import tyro
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from colorize_core import __version__, color, metrics, photo
 from colorize_core.colorizer import Colorizer, WeightsError
@@ -249,18 +249,17 @@ def _has_image_suffix(path: str) -> bool:
 
 
 class _Progress:
-    """A bar on a terminal; in a log, a line every ten seconds."""
+    """A bar on a terminal, a line every ten seconds in a log. The rate leaves out the start of the actors."""
 
     def __init__(self, total: int):
         self.total, self.counts = total, Counter()
-        self.started = self.shown = time.monotonic()
+        self.first: tuple[float, int] | None = None  # when the first results came, and how many
+        self.shown = time.monotonic()
         self.bar = None
         if sys.stdout.isatty():
-            self.bar = Progress(
-                TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-                TimeRemainingColumn(), console=Console(),
-            )  # fmt: skip
-            self.task = self.bar.add_task("", total=total, note="")
+            columns = TextColumn("colouring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+            self.bar = Progress(*columns, console=Console())
+            self.task = self.bar.add_task("", total=total, note="starting")
 
     def __enter__(self):
         if self.bar:
@@ -274,16 +273,16 @@ class _Progress:
     def advance(self, statuses: list[str]) -> None:
         self.counts.update(statuses)
         done, now = self.counts.total(), time.monotonic()
-        rate = done / max(now - self.started, 1e-9)
+        note = f"{self.counts['error']:,} failed"
+        self.first = self.first or (now, done)
+        if done > self.first[1]:
+            rate = (done - self.first[1]) / max(now - self.first[0], 1e-9)
+            note += f", {rate:.1f}/s, {(self.total - done) / rate:.0f} s left"
         if self.bar:
-            self.bar.update(self.task, completed=done, note=f"{self.counts['error']} failed, {rate:.1f}/s")
+            self.bar.update(self.task, completed=done, note=note)
         elif now - self.shown >= 10 or done == self.total:
             self.shown = now
-            left = (self.total - done) / rate
-            print(
-                f"{done:,}/{self.total:,} done, {self.counts['error']:,} failed, {rate:.1f}/s, {left:.0f} s left",
-                flush=True,
-            )
+            print(f"{done:,}/{self.total:,} done, {note}", flush=True)
 
 
 def _summary(files: list[sources.Source], catalog: Catalog, output: str, seconds: float) -> int:

@@ -150,11 +150,11 @@ def _report(measured: list[dict], settings: list[str]) -> dict:
 
 
 def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
-    title = (
+    print(
         f"{report['photographs']} photographs, {config.size} x {config.size}, true colourfulness "
         f"{report['true_colorfulness']:.1f}, mean colour a = {mean[0]:.1f}, b = {mean[1]:.1f}"
     )
-    table = Table(title=title)
+    table = Table()
     table.add_column("")
     for heading in ("PSNR dB", "SSIM", "CIEDE2000", "colourfulness", "delta"):
         table.add_column(heading, justify="right")
