@@ -19,7 +19,7 @@ from skimage import data
 
 from colorize_core import training
 from colorize_core.colorizer import Colorizer
-from jobs import train
+from jobs import shards, train
 from jobs.cluster import UsageError
 from jobs.sources import list_sources
 
@@ -106,7 +106,7 @@ def test_parquet_shards_are_read_too(ray_local, photographs, tmp_path):
     pq.write_table(pa.table({"image": images[:30]}), tmp_path / "bytes.parquet")
     nested = [{"bytes": image, "path": None} for image in images[30:]]
     pq.write_table(pa.table({"image": pa.array(nested)}), tmp_path / "hugging-face.parquet")
-    counts = train.prepare(list_sources(f"{tmp_path}/*.parquet"), f"{tmp_path}/data", config(tmp_path, tmp_path))
+    counts = shards.prepare(str(tmp_path), list_sources(f"{tmp_path}/*.parquet"), f"{tmp_path}/data", 64, 0.2)
     assert counts["train"] + counts["validation"] == 60
     assert counts["left_out"] == {"grey": 1}
 
