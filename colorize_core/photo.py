@@ -11,7 +11,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from colorize_core import color
 
@@ -139,8 +139,6 @@ def _channels(image: Image.Image) -> np.ndarray:
     if mode in ("I", "F") or mode.startswith("I;"):
         return _stretched(np.asarray(image))[..., None]
     if mode == "LAB":
-        from PIL import ImageCms
-
         image = ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
@@ -156,8 +154,6 @@ def _channels(image: Image.Image) -> np.ndarray:
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
     profile = image.info.pop("icc_profile", None)
     if profile:
         try:
