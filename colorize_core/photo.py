@@ -11,7 +11,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from colorize_core import color
 
@@ -68,6 +68,11 @@ class Photo:
         return self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels[..., None], 3, axis=2)
 
     @property
+    def rgb_8bit(self) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        return self.rgb if self.bits == 8 else (self.rgb // 257).astype(np.uint8)
+
+    @property
     def bits(self) -> int:
         """Bits per sample: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
@@ -116,15 +121,13 @@ def _read(data: bytes) -> Photo:
                 "cut it into parts, or check whether the file is damaged"
             )
         profile = image.info.get("icc_profile")
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         dpi, exif = _dpi(image), _exif(image)
-        deep = _read_deep(data, image)
-        if deep is None:
+        channels = _read_deep(data, image)
+        if channels is None:
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
             channels = _channels(image)
-        else:
-            channels = _upright(deep, orientation)
+        # After decoding: where Pillow has turned the picture itself, as it does a TIFF, it drops the tag.
+        channels = _upright(channels, _orientation(image))
     colours = channels.shape[2] - (channels.shape[2] in (2, 4))
     alpha = np.ascontiguousarray(channels[..., colours]) if colours < channels.shape[2] else None
     pixels = np.ascontiguousarray(channels[..., 0] if colours == 1 else channels[..., :3])
@@ -206,6 +209,13 @@ def _unassociated(pixels: np.ndarray, colours: int) -> np.ndarray:
     alpha = np.maximum(pixels[..., colours : colours + 1], 1) / 65535
     colour = np.rint(pixels[..., :colours] / alpha).clip(0, 65535).astype(np.uint16)
     return np.concatenate([colour, pixels[..., colours:]], axis=2)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata must not cost the photograph
+        return 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

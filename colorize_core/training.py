@@ -28,13 +28,11 @@ def prepare(data: bytes, side: int) -> bytes:
     than ``MIN_SIDE`` or grey, since a grey photograph teaches grey.
     """
     try:
-        pixels = photo.read(data).rgb
+        pixels = photo.read(data).rgb_8bit
     except photo.PhotoError:
         raise Unsuitable("unreadable") from None
     if min(pixels.shape[:2]) < MIN_SIDE:
         raise Unsuitable(f"smaller than {MIN_SIDE} pixels")
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
     scale = side / min(pixels.shape[:2])
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
@@ -62,7 +63,7 @@ class Catalog:
             except pa.ArrowInvalid:
                 continue
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
-        numbered = table.append_column("row", pa.array(range(len(table)), pa.int64()))
+        numbered = table.append_column("row", pa.array(np.arange(len(table))))
         newest = numbered.group_by("id").aggregate([("row", "max")])["row_max"]
         return table.take(newest).select(columns)
 

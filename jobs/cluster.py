@@ -92,10 +92,12 @@ def command_line(main: Callable[[Config], int], config: type[Config], program: s
 
 
 def run(job: Callable[[], int]) -> None:
-    """Run a job and exit: its status, or 2 with one sentence for a ``UsageError``."""
+    """Run a job and exit: its status, or 2 with one sentence for a ``UsageError`` or unusable weights."""
+    from colorize_core.colorizer import WeightsError
+
     try:
         status = job()
-    except UsageError as error:
+    except (UsageError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = USAGE
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from colorize_core import __version__, color, metrics, photo
-from colorize_core.colorizer import Colorizer, WeightsError
+from colorize_core.colorizer import Colorizer
 from jobs import cluster, sources
 from jobs.catalog import SCHEMA, Catalog
 from jobs.cluster import UsageError
@@ -61,13 +61,10 @@ class ColorizeConfig:
 
 def main(config: ColorizeConfig) -> int:
     started = time.monotonic()
-    output = config.output.rstrip("/") if "://" in config.output else os.path.abspath(config.output)
+    output = sources.absolute(config.output)
     files = sources.list_sources(config.source)
     _check_apart(config.source, output)
-    try:
-        colorizer = Colorizer.load(config.weights, "cpu")
-    except WeightsError as error:
-        raise UsageError(str(error)) from error
+    colorizer = Colorizer.load(config.weights, "cpu")
     settings = settings_digest({"format": config.format})
     try:
         catalog = Catalog(output)
@@ -99,20 +96,17 @@ def output_uri(output: str, path: str) -> str:
 
 
 def _check_apart(source: str, output: str) -> None:
-    if not (sources.is_local(source) and sources.is_local(output)):
-        inside = output == source.rstrip("/") or output.startswith(source.rstrip("/") + "/")
-    else:
-        folder = source.removeprefix("file://")
-        inside = os.path.isdir(folder) and _is_within(output, folder)
-        if _is_within(folder, f"{output}/images") or _is_within(folder, f"{output}/catalog"):
-            raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
-    if inside:
+    source = sources.absolute(source)
+    if _is_within(output, source):
         raise UsageError(f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside")
+    if _is_within(source, f"{output}/images") or _is_within(source, f"{output}/catalog"):
+        raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
 
 
 def _is_within(path: str, folder: str) -> bool:
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return os.path.commonpath([path, folder]) == folder
+    if sources.is_local(path) and sources.is_local(folder):
+        path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _todo(

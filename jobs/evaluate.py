@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colorize_core import color, metrics, photo
-from colorize_core.colorizer import Colorizer, WeightsError
+from colorize_core.colorizer import Colorizer
 from jobs import cluster, sources
 from jobs.cluster import UsageError
 
@@ -50,10 +50,7 @@ class EvaluateConfig:
 
 def main(config: EvaluateConfig) -> int:
     files = sources.list_sources(config.source)
-    try:
-        colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
-    except WeightsError as error:
-        raise UsageError(str(error)) from error
+    colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     cores = cluster.start()
     import ray
 
@@ -79,7 +76,7 @@ def main(config: EvaluateConfig) -> int:
     report = _report(measured, [GREY, MEAN, *config.weights])
     _print(report, config, mean)
     if config.output:
-        output = config.output.rstrip("/")
+        output = sources.absolute(config.output)
         sheet = contact_sheet([f for f in files if f.path not in failed], colorizers, config)
         report |= {"source": config.source, "size": config.size, "left_out": failed, "per_photograph": measured}
         report["models"] = {weights: colorizer.model for weights, colorizer in colorizers.items()}
@@ -91,9 +88,7 @@ def main(config: EvaluateConfig) -> int:
 
 def _square(uri: str, size: int) -> np.ndarray:
     """The central square of a photograph, sRGB (size, size, 3) uint8. Raises ``PhotoError`` or ``OSError``."""
-    rgb = photo.read(sources.read_bytes(uri)).rgb
-    if rgb.dtype == np.uint16:
-        rgb = (rgb // 257).astype(np.uint8)
+    rgb = photo.read(sources.read_bytes(uri)).rgb_8bit
     side = min(rgb.shape[:2])
     top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
     interpolation = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC

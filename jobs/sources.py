@@ -28,6 +28,11 @@ def is_local(uri: str) -> bool:
     return get_protocol(uri) in ("file", "local")
 
 
+def absolute(uri: str) -> str:
+    """One spelling of a place: an absolute path on this machine, or a URI; without a slash at its end."""
+    return LocalFileSystem._strip_protocol(uri) if is_local(uri) else uri.rstrip("/")
+
+
 def list_sources(source: str) -> list[Source]:
     """Every file under ``source``, sorted by path. Raises ``UsageError`` where there is none."""
     try:
@@ -75,6 +80,7 @@ def read_bytes(uri: str) -> bytes:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Store a file so that it is whole whenever it has its name. Parent folders are made."""
+    uri = absolute(uri)
     if not is_local(uri):
         with fsspec.open(uri, "wb") as file:  # object stores show an object only once it is whole
             file.write(data)

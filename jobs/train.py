@@ -91,7 +91,7 @@ def main(config: TrainConfig) -> int:
     if config.weights:
         _check_start(config)
     files = sources.list_sources(config.source)
-    storage = config.storage.rstrip("/") if "://" in config.storage else os.path.abspath(config.storage)
+    storage = sources.absolute(config.storage)
     run = f"{storage}/{config.name}"
     cluster.start()
     counts = shards.prepare(config.source, files, f"{run}/data", config.size, config.validation)
@@ -104,10 +104,7 @@ def main(config: TrainConfig) -> int:
 
 
 def _check_start(config: TrainConfig) -> None:
-    try:
-        start = colorizer.Colorizer.load(config.weights, "cpu").config
-    except colorizer.WeightsError as error:
-        raise UsageError(str(error)) from error
+    start = colorizer.Colorizer.load(config.weights, "cpu").config
     if (start["network"], start["settings"]) != (config.network, config.network_settings):
         raise UsageError(
             f"the weights {config.weights} are of network {start['network']} {start['settings']}, not of "

@@ -70,6 +70,15 @@ def test_written_files_are_whole_or_absent(tmp_path, monkeypatch):
     assert [path.name for path in target.parent.iterdir()] == ["x.png"], "a leftover"
 
 
+def test_a_file_uri_is_a_path_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sources.write_bytes(f"file://{tmp_path}/out/x.png", b"x")
+    assert (tmp_path / "out/x.png").read_bytes() == b"x"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sources.absolute("out/") == sources.absolute(f"file://{tmp_path}/out") == str(tmp_path / "out")
+    assert sources.absolute("s3://bucket/out/") == "s3://bucket/out"
+
+
 def test_written_through_any_file_system():
     sources.write_bytes("memory://bucket/a/b.png", b"x")
     assert fsspec.filesystem("memory").cat("/bucket/a/b.png") == b"x"

@@ -50,6 +50,9 @@ def test_colorize(capsys, scans, tmp_path):
     images.mkdir(parents=True)
     (images / "a.png").write_bytes(b"x")
     assert "lies inside" in colorizing(images, tmp_path / "done")
+    assert "lies inside" in colorizing(scans, f"file://{scans}/out")
+    fsspec.filesystem("memory").pipe_file("/bucket/done/images/a.png", b"x")
+    assert "lies inside" in colorizing("memory://bucket/done/images", "memory://bucket/done")
     assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
 
 
