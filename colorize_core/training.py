@@ -1,8 +1,12 @@
-"""Examples from colour photographs, one epoch of training, one of validation: plain PyTorch."""
+"""Examples from colour photographs, a step of training, a pass of validation: plain PyTorch."""
 
+import copy
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,7 +17,6 @@ from colorize_core import color, photo
 from colorize_core.colorizer import autocast
 from colorize_core.objective import Objective, chroma_loss
 
-MIN_CHROMA = 2.0  # mean absolute ab, in CIE units, below which a photograph counts as grey
 MIN_SIDE = 64  # pixels
 
 
@@ -21,11 +24,12 @@ class Unsuitable(ValueError):
     """A photograph that training leaves out; the message is the reason, the same for all of its kind."""
 
 
-def prepare(data: bytes, side: int) -> bytes:
+def prepare(data: bytes, side: int, min_chroma: float = 2.0) -> bytes:
     """One colour photograph as training stores it: upright, shorter side at most ``side`` pixels, JPEG.
 
     The JPEG has quality 95 and full chroma resolution. Raises ``Unsuitable`` for what is unreadable, smaller
-    than ``MIN_SIDE`` or grey, since a grey photograph teaches grey.
+    than ``MIN_SIDE`` or grey, since a grey photograph teaches grey: its mean absolute ab, in CIE units, lies
+    below ``min_chroma``.
     """
     try:
         pixels = photo.read(data).rgb_8bit
@@ -36,50 +40,188 @@ def prepare(data: bytes, side: int) -> bytes:
     scale = side / min(pixels.shape[:2])
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    if np.abs(color.rgb_to_lab(pixels)[..., 1:]).mean() < MIN_CHROMA:
+    if np.abs(color.rgb_to_lab(pixels)[..., 1:]).mean() < min_chroma:
         raise Unsuitable("grey")
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
     quality += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     return cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
 
 
-def examples(images: Iterable[bytes], size: int, seed: tuple[int, ...] | None = None) -> tuple[Tensor, Tensor]:
+def examples(
+    images: Iterable[bytes], size: int, seeds: Iterable[tuple[int, ...]] | None = None, crop_area: float = 0.5
+) -> tuple[Tensor, Tensor]:
     """Prepared photographs as (L*, ab), float32 (N, 1, size, size) in [0, 100] and (N, 2, size, size).
 
-    With ``seed``: a random resized crop (half of the area to all of it, aspect 3:4 to 4:3) and a random
-    flip, which depend on the seed and the photograph alone, so that batches can be made in any order and
-    on any worker. Without: the shorter side resized to ``size`` and the centre kept.
+    With ``seeds``, one per photograph: a random resized crop (``crop_area`` of the area to all of it, aspect 3:4 to
+    4:3; the whole central square where ``crop_area`` is 1) and a random flip, which depend on the seed and the
+    photograph alone, so that batches can be made in any order and on any worker. Without: the shorter side resized
+    to ``size`` and the centre kept.
     """
     lab = []
-    for data in images:
-        rgb = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        rng = None if seed is None else np.random.default_rng([*seed, zlib.crc32(data)])
-        top, left, height, width = _centre(rgb.shape) if rng is None else _random_crop(rgb.shape, rng)
-        crop = rgb[top : top + height, left : left + width]
-        interpolation = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
-        crop = cv2.resize(crop, (size, size), interpolation=interpolation)
-        if rng is not None and rng.random() < 0.5:
-            crop = np.ascontiguousarray(crop[:, ::-1])
-        lab.append(color.rgb_to_lab(crop))
+    for data, seed in zip(images, itertools.repeat(None) if seeds is None else seeds, strict=False):
+        rgb = decode(data)
+        if seed is None:
+            lab.append(color.rgb_to_lab(centre_square(rgb, size)))
+            continue
+        rng = np.random.default_rng([*seed, zlib.crc32(data)])
+        if crop_area < 1:
+            top, left, height, width = _random_crop(rgb.shape, crop_area, rng)
+            rgb = _resized(rgb[top : top + height, left : left + width], size)
+        else:
+            rgb = centre_square(rgb, size)
+        if rng.random() < 0.5:
+            rgb = np.ascontiguousarray(rgb[:, ::-1])
+        lab.append(color.rgb_to_lab(rgb))
     batch = torch.from_numpy(np.stack(lab)).permute(0, 3, 1, 2)
     return batch[:, :1], batch[:, 1:]
 
 
-def _centre(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    side = min(shape[:2])
-    return (shape[0] - side) // 2, (shape[1] - side) // 2, side, side
+def decode(image: bytes) -> np.ndarray:
+    """A prepared photograph: sRGB, uint8 (H, W, 3)."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def _random_crop(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int, int, int]:
-    area = shape[0] * shape[1] * rng.uniform(0.5, 1)
+def centre_square(rgb: np.ndarray, size: int) -> np.ndarray:
+    """The central square of a photograph, (H, W, 3), resized to (size, size, 3)."""
+    side = min(rgb.shape[:2])
+    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+    return _resized(rgb[top : top + side, left : left + side], size)
+
+
+def _resized(rgb: np.ndarray, size: int) -> np.ndarray:
+    interpolation = cv2.INTER_AREA if min(rgb.shape[:2]) > size else cv2.INTER_LINEAR
+    return cv2.resize(rgb, (size, size), interpolation=interpolation)
+
+
+def _random_crop(shape: tuple[int, ...], smallest: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    area = shape[0] * shape[1] * rng.uniform(smallest, 1)
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     height = min(round(math.sqrt(area / aspect)), shape[0])
     width = min(round(math.sqrt(area * aspect)), shape[1])
     return rng.integers(shape[0] - height + 1), rng.integers(shape[1] - width + 1), height, width
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Learning rate over ``steps``: linear warm-up over the first 5 %, then half a cosine down to zero."""
+@dataclass(kw_only=True, slots=True)
+class Recipe:
+    """How a network is trained; the defaults are ours."""
+
+    objective: Objective = "huber"
+    """What is minimised: Huber loss, or mean squared error in the seed's units."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    """AdamW with a weight decay of 0.01, or plain Adam."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """5 % linear warm-up, then half a cosine down to zero; or the same rate throughout."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for no limit."""
+    ema: float = 0.999
+    """Decay per step of the exponential moving average of the weights, which is what is validated and kept (shorter
+    in the beginning: at most (1 + step) / (10 + step)); 0 keeps the weights of the last step."""
+    crop_area: float = 0.5
+    """Smallest share of a photograph that a random crop shows; 1 always shows the central square."""
+    freeze_batch_norm: bool = False
+    """Normalise with the running statistics that the starting weights bring, and keep them: for small sets and small
+    batches. Otherwise each worker normalises with its own batches, and the first worker's statistics are kept."""
+
+    def __post_init__(self):
+        if not self.learning_rate > 0:
+            raise ValueError(f"the learning rate must be above 0, not {self.learning_rate}")
+        if self.clip < 0:
+            raise ValueError(f"clip must not be negative, not {self.clip}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must lie in [0, 1), not {self.ema}")
+        if not 0 < self.crop_area <= 1:
+            raise ValueError(f"the crop area must lie in (0, 1], not {self.crop_area}")
+
+
+class Training:
+    """A network in training: everything that a step changes, and so everything that a checkpoint holds.
+
+    ``steps`` is the length of the whole schedule. ``wrap`` turns the network, already on its device, into what is
+    called in the forward pass: DistributedDataParallel for one of several workers.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        steps: int,
+        device: torch.device | str = "cpu",
+        wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
+    ):
+        self.recipe, self.device = recipe, torch.device(device)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.step = 0
+        """Steps done."""
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        """The network with the moving average of its weights: what is validated and kept."""
+        self._forward = wrap(self.network)
+        if recipe.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=0.01)
+        else:
+            self.optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+        factor = _warmup_cosine(steps) if recipe.schedule == "cosine" else lambda step: 1.0
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return self._schedule.get_last_lr()[0]
+
+    def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
+        """One step on a batch as ``examples`` makes it; returns its loss, a scalar on the device."""
+        self.network.train()
+        if self.recipe.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        lightness, ab = _to(lightness, self.device), _to(ab, self.device)
+        with autocast(self.device):
+            predicted = self._forward(lightness)
+        loss = chroma_loss(predicted.float(), ab, self.recipe.objective)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self._schedule.step()
+        self._mix()
+        self.step += 1
+        return loss.detach()
+
+    @torch.no_grad()
+    def _mix(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        averages, values = [], []
+        for average, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:  # counters of batch norms
+                average.copy_(value)
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def state_dict(self) -> dict:
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where ``state_dict`` was taken. Raises ``RuntimeError`` for the state of another network."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+
+
+def _warmup_cosine(steps: int) -> Callable[[int], float]:
+    """Factor of the peak learning rate: linear warm-up over the first 5 %, then half a cosine down to zero."""
     warmup = max(1, round(0.05 * steps))
 
     def factor(step: int) -> float:
@@ -87,41 +229,7 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.l
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, steps - warmup))))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def train_epoch(
-    network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    objective: Objective,
-    device: torch.device,
-    on_step: Callable[[float, int], None] = lambda loss, photographs: None,
-) -> float:
-    """One pass over (L*, ab) batches as ``examples`` makes them; returns the mean loss.
-
-    ``on_step`` is called after every step with its loss and number of photographs.
-    """
-    network.train()
-    total = count = 0
-    for lightness, ab in batches:
-        lightness, ab = _to(lightness, device), _to(ab, device)
-        with autocast(device):
-            predicted = network(lightness)
-        loss = chroma_loss(predicted.float(), ab, objective)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError("the loss is no longer finite: lower the learning rate (--learning-rate)")
-        total += value * len(ab)
-        count += len(ab)
-        on_step(value, len(ab))
-    return total / max(count, 1)
+    return factor
 
 
 @torch.inference_mode()

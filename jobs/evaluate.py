@@ -19,14 +19,14 @@ from typing import Annotated
 import cv2
 import numpy as np
 import tyro
-from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from colorize_core import color, metrics, photo
+from colorize_core import color, metrics, photo, training
 from colorize_core.colorizer import Colorizer
 from jobs import cluster, sources
 from jobs.cluster import UsageError
+from jobs.contact_sheet import contact_sheet
 
 GREY, MEAN = "grey", "mean colour"
 METRICS = {"psnr": metrics.psnr, "ssim": metrics.ssim, "ciede2000": metrics.ciede2000}
@@ -77,7 +77,7 @@ def main(config: EvaluateConfig) -> int:
     _print(report, config, mean)
     if config.output:
         output = sources.absolute(config.output)
-        sheet = contact_sheet([f for f in files if f.path not in failed], colorizers, config)
+        sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, config)
         report |= {"source": config.source, "size": config.size, "left_out": failed, "per_photograph": measured}
         report["models"] = {weights: colorizer.model for weights, colorizer in colorizers.items()}
         sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
@@ -88,11 +88,7 @@ def main(config: EvaluateConfig) -> int:
 
 def _square(uri: str, size: int) -> np.ndarray:
     """The central square of a photograph, sRGB (size, size, 3) uint8. Raises ``PhotoError`` or ``OSError``."""
-    rgb = photo.read(sources.read_bytes(uri)).rgb_8bit
-    side = min(rgb.shape[:2])
-    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
-    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    return cv2.resize(rgb[top : top + side, left : left + side], (size, size), interpolation=interpolation)
+    return training.centre_square(photo.read(sources.read_bytes(uri)).rgb_8bit, size)
 
 
 def _mean_chroma(row: dict, size: int) -> dict:
@@ -161,22 +157,15 @@ def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
     Console(width=110).print(table)
 
 
-def contact_sheet(files: list[sources.Source], colorizers: dict[str, Colorizer], config: EvaluateConfig) -> bytes:
+def _contact_sheet(files: list[sources.Source], colorizers: dict[str, Colorizer], config: EvaluateConfig) -> bytes:
     """A PNG with a row per photograph: grey, each model's colouring, truth."""
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(config.sheet, len(files))).astype(int)]
-    headings = ["grey", *colorizers, "truth"]
-    size, margin, heading = config.size, 6, 22
-    width, height = (size + margin) * len(headings) + margin, (size + margin) * len(chosen) + heading
-    sheet = Image.new("RGB", (width, height), "gray")
-    draw = ImageDraw.Draw(sheet)
-    for column, text in enumerate(headings):
-        draw.text((margin + column * (size + margin), 5), text, fill="white")
-    for row, file in enumerate(chosen):
-        truth = _square(file.uri, size)
+    rows = []
+    for file in chosen:
+        truth = _square(file.uri, config.size)
         grey = color.grey_of(truth)
-        images = [grey, *(c.colorize(photo.Photo(grey)) for c in colorizers.values()), truth]
-        for column, image in enumerate(images):
-            sheet.paste(Image.fromarray(image), (margin + column * (size + margin), heading + row * (size + margin)))
+        rows.append([grey, *(c.colorize(photo.Photo(grey)) for c in colorizers.values()), truth])
+    sheet = contact_sheet(["grey", *colorizers, "truth"], rows)
     png = io.BytesIO()
     sheet.save(png, "PNG")
     return png.getvalue()

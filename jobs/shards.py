@@ -1,12 +1,21 @@
-"""Photographs for training, stored once: decoded, checked, resized, in Parquet shards of JPEG bytes."""
+"""Photographs for training, stored once: decoded, checked, resized, in Parquet shards of JPEG bytes.
 
+The shards form one sequence, ordered by a hash of the photographs' names. So a split is a stretch of the sequence,
+the same for the same names, and neighbours in it have nothing to do with each other.
+"""
+
+import hashlib
 import json
-import zlib
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
@@ -14,120 +23,230 @@ from colorize_core import training
 from jobs import sources
 from jobs.cluster import UsageError
 
-PHOTOGRAPHS_PER_SHARD = 512
+SPLITS = ("train", "validation", "test")
+PHOTOGRAPHS_PER_TASK = 512
+PHOTOGRAPHS_PER_ROW_GROUP = 32  # small, since training reads short stretches
+SUMMARY = "summary.json"
 
 
-def prepare(source: str, files: list[sources.Source], folder: str, size: int, validation: float) -> dict:
-    """Turn the files of a source into ``folder/train/*.parquet`` and ``folder/validation/*.parquet``, once.
+def class_of(path: str) -> str:
+    """Of a photograph, by its path: what stands before the number, as in Oxford-IIIT Pet, or else its folder."""
+    *folders, name = path.split("/")
+    numbered = re.fullmatch(r"(.+)_\d+\.\w+", name)
+    return numbered[1] if numbered else "".join(folders[-1:])
 
-    ``size`` is the side in pixels of the crops to be cut from them, ``validation`` the share of photographs kept
-    for validation. Returns the counts ``{"train": n, "validation": n, "left_out": {reason: n}}``, also kept beside
-    the shards: where they are, nothing is done again. Raises ``UsageError`` where a split would be empty, or where
-    the folder holds the shards of something else.
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is made of the photographs; training cuts its crops from that."""
+
+    source: str
+    side: int
+    """Shorter side of what is stored, in pixels."""
+    split: tuple[float, float, float]
+    """Training, validation and test: shares that add up to 1, or counts."""
+    only: tuple[str, ...] = ()
+    """Classes to use; all of them where it is empty."""
+    balance: str | None = None
+    """Column of the Parquet files, or "class", that is kept for balancing."""
+    min_chroma: float = 2.0
+    """Mean absolute ab, in CIE units, below which a photograph counts as grey."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A sequence of photographs in ``folder``: training, then validation, then test."""
+
+    folder: str
+    parts: list[tuple[str, int]]
+    """Names of the shards in order, and how many photographs each holds."""
+    counts: dict[str, int]
+    """Photographs per split."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Photographs that are not in the sequence, by reason."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """Photographs per value of the column for balancing."""
+
+    def stretch(self, split: str) -> range:
+        """Indices of a split in the sequence."""
+        stops = list(accumulate(self.counts[name] for name in SPLITS))
+        stop = stops[SPLITS.index(split)]
+        return range(stop - self.counts[split], stop)
+
+    def take(self, indices: np.ndarray | range) -> pa.Table:
+        """The photographs at these places of the sequence, in this order: ``image`` (JPEG bytes), ``group``, ``name``.
+
+        Reads the row groups that hold them and nothing else.
+        """
+        indices = np.asarray(indices, np.int64)
+        fs, root = url_to_fs(self.folder)
+        tables, first, places = [], 0, np.empty(len(indices), np.int64)
+        found = 0
+        for name, rows in self.parts:
+            here = np.flatnonzero((indices >= first) & (indices < first + rows))
+            if len(here):
+                wanted = indices[here] - first
+                groups = np.unique(wanted // PHOTOGRAPHS_PER_ROW_GROUP)
+                with fs.open(f"{root}/{name}", "rb") as file:
+                    table = pq.ParquetFile(file).read_row_groups(groups.tolist(), columns=["image", "group", "name"])
+                group = np.searchsorted(groups, wanted // PHOTOGRAPHS_PER_ROW_GROUP)
+                tables.append(table.take(group * PHOTOGRAPHS_PER_ROW_GROUP + wanted % PHOTOGRAPHS_PER_ROW_GROUP))
+                places[here] = found + np.arange(len(here))
+                found += len(here)
+            first += rows
+        return pa.concat_tables(tables).take(places) if tables else pa.table({"image": [], "group": [], "name": []})
+
+
+def prepare(files: list[sources.Source], folder: str, recipe: Preparation) -> Prepared:
+    """Turn the files of a source into shards in ``folder``, once: where they are, nothing is done again.
+
+    Raises ``UsageError`` where the photographs do not suffice for the split, or where the folder holds the shards of
+    something else.
     """
     import ray
 
     fs, root = url_to_fs(folder)
-    side = size * 9 // 8  # room for random crops
-    recipe = {"source": source, "files": len(files), "side": side, "validation": validation}
-    if fs.exists(f"{root}/summary.json"):
-        summary = json.loads(fs.cat_file(f"{root}/summary.json"))
-        if summary["recipe"] != recipe:
-            raise UsageError(f"{folder} was prepared from {summary['recipe']}, not {recipe}: choose another --name")
-        return summary["counts"]
-
+    made_from = json.loads(json.dumps(asdict(recipe) | {"files": len(files)}))
+    if fs.exists(f"{root}/{SUMMARY}"):
+        before = json.loads(fs.cat_file(f"{root}/{SUMMARY}"))["made_from"]
+        if before != made_from:
+            raise UsageError(f"{folder} was prepared from {before}, not {made_from}: choose another --name")
+        return read(folder)
     if fs.exists(root):
         fs.rm(root, recursive=True)  # what an interrupted preparation left
-    fs.makedirs(f"{root}/train", exist_ok=True)
-    fs.makedirs(f"{root}/validation", exist_ok=True)
-    shards = [file.uri for file in files if file.uri.endswith(".parquet")]
-    photographs = [file.uri for file in files if not file.uri.endswith(".parquet")]
-    groups = [[uri] for uri in shards]
-    groups += [photographs[i : i + PHOTOGRAPHS_PER_SHARD] for i in range(0, len(photographs), PHOTOGRAPHS_PER_SHARD)]
-    rows = ray.data.from_items(
-        [{"number": i, "uris": group} for i, group in enumerate(groups)], override_num_blocks=len(groups)
-    ).map(_prepare_group, fn_args=[folder, side, validation])
-    counts = {"train": 0, "validation": 0}
-    left_out = Counter()
-    for row in rows.iter_rows():
-        counts["train"] += row["train"]
-        counts["validation"] += row["validation"]
-        left_out.update(json.loads(row["left_out"]))
-    counts["left_out"] = dict(left_out.most_common())
-    for split in ("train", "validation"):
-        if not counts[split]:
+    fs.makedirs(root, exist_ok=True)
+
+    groups = [[file] for file in files if file.uri.endswith(".parquet")]
+    photographs = [file for file in files if not file.uri.endswith(".parquet")]
+    chosen = [file for file in photographs if not recipe.only or _is_of(file.path, recipe.only)]
+    groups += [chosen[i : i + PHOTOGRAPHS_PER_TASK] for i in range(0, len(chosen), PHOTOGRAPHS_PER_TASK)]
+    if not groups:
+        there = sorted({class_of(file.path) for file in photographs})
+        raise UsageError(
+            f"{recipe.source} holds no photographs of class {', '.join(recipe.only)}: "
+            f"there are {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}"
+        )
+    items = [{"uris": [file.uri for file in group], "paths": [file.path for file in group]} for group in groups]
+    parts = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .flat_map(_photographs, fn_args=[recipe])
+        .sort("key")
+        .map_batches(_write_part, batch_size=None, batch_format="pyarrow", fn_args=[folder, _thresholds(recipe.split)])
+        .take_all()
+    )
+    parts.sort(key=lambda part: part["file"])
+    left_out = sum((Counter(json.loads(part["left_out"])) for part in parts), Counter())
+    total = sum(part["rows"] for part in parts)
+    if recipe.split[0] < 1:
+        stops = [sum(part[split] for part in parts) for split in SPLITS[:2]]
+        counts = [stops[0], stops[1] - stops[0], total - stops[1]]
+    else:
+        counts = [int(count) for count in recipe.split]
+    reasons = f"(left out: {', '.join(f'{n:,} {why}' for why, n in left_out.most_common()) or 'none'})"
+    if sum(counts) > total:
+        raise UsageError(
+            f"--split asks for {sum(counts):,} photographs, {recipe.source} gives {total:,} {reasons}: "
+            "ask for fewer or give more"
+        )
+    for split, count, asked in zip(SPLITS, counts, recipe.split, strict=True):
+        if asked and not count:
             raise UsageError(
-                f"{source} leaves no photographs for the {split} split "
-                f"(left out: {counts['left_out'] or 'none'}): give more colour photographs"
+                f"{recipe.source} leaves no photographs for the {split} split {reasons}: give more colour photographs"
             )
-    fs.pipe_file(f"{root}/summary.json", json.dumps({"recipe": recipe, "counts": counts}, indent=1).encode())
-    return counts
+    prepared = {
+        "parts": [(part["file"], part["rows"]) for part in parts if part["rows"]],
+        "counts": dict(zip(SPLITS, counts, strict=True)),
+        "left_out": dict(left_out.most_common()),
+        "groups": dict(sum((Counter(json.loads(part["groups"])) for part in parts), Counter())),
+    }
+    fs.pipe_file(f"{root}/{SUMMARY}", json.dumps({"made_from": made_from} | prepared, indent=1).encode())
+    return Prepared(folder, **prepared)
 
 
-def _prepare_group(row: dict, folder: str, side: int, validation: float) -> dict:
-    kept, left_out = {"train": [], "validation": []}, Counter()
-    counts = Counter()
-    with _ShardWriter(folder, row["number"]) as writer:
-        for data in _encoded_photographs(row["uris"], left_out):
-            split = "validation" if zlib.crc32(data) % 10_000 < validation * 10_000 else "train"
+def read(folder: str) -> Prepared:
+    """What ``prepare`` made before."""
+    summary = json.loads(sources.read_bytes(f"{folder}/{SUMMARY}"))
+    del summary["made_from"]
+    return Prepared(folder, **summary)
+
+
+def _thresholds(split: tuple[float, float, float]) -> tuple[int, int]:
+    """Keys at which training and validation end, for a split into shares."""
+    return int(split[0] * 2**63), int((split[0] + split[1]) * 2**63)
+
+
+def _key(name: str) -> int:
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _is_of(path: str, classes: tuple[str, ...]) -> bool:
+    return bool({class_of(path), *path.split("/")[:-1]} & set(classes))
+
+
+def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
+    """A row for each photograph in a task's files; what is left out has a reason and no image."""
+    for name, group, data in _encoded(row, recipe):
+        reason, image = "", b""
+        if isinstance(data, str):
+            reason = data
+        elif recipe.only and group not in recipe.only and not _is_of(name, recipe.only):
+            reason = "of another class"
+        else:
             try:
-                kept[split].append(training.prepare(data, side))
-            except training.Unsuitable as reason:
-                left_out[str(reason)] += 1
-                continue
-            counts[split] += 1
-            if len(kept[split]) == PHOTOGRAPHS_PER_SHARD:
-                writer.write(split, kept[split])
-                kept[split] = []
-        for split, images in kept.items():
-            writer.write(split, images)
-    return {"train": counts["train"], "validation": counts["validation"], "left_out": json.dumps(left_out)}
+                image = training.prepare(data, recipe.side, recipe.min_chroma)
+            except training.Unsuitable as unsuitable:
+                reason = str(unsuitable)
+        name = sources.printable(name)
+        yield {"key": _key(name), "name": name, "group": group, "image": image, "reason": reason}
 
 
-def _encoded_photographs(uris: list[str], left_out: Counter) -> Iterator[bytes]:
-    """The encoded photographs of files and Parquet shards; what cannot be read is counted in ``left_out``."""
-    for uri in uris:
+def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str]]:
+    """Name, group and encoded bytes (or why there are none) of each photograph in a task's files."""
+    for uri, path in zip(row["uris"], row["paths"], strict=True):
         try:
             if uri.endswith(".parquet"):
-                yield from _shard_images(uri)
+                yield from _in_parquet(uri, path, recipe.balance)
             else:
-                yield sources.read_bytes(uri)
+                yield path, class_of(path), sources.read_bytes(uri)
         except (OSError, pa.ArrowInvalid):
-            left_out["unreadable file"] += 1
-        except KeyError:
-            left_out["Parquet file without a column called image"] += 1
+            yield path, "", "unreadable file"
 
 
-def _shard_images(uri: str) -> Iterator[bytes]:
+def _in_parquet(uri: str, path: str, balance: str | None) -> Iterator[tuple[str, str, bytes | str]]:
     with fsspec.open(uri, "rb") as file:
         shard = pq.ParquetFile(file)
-        if "image" not in shard.schema_arrow.names:
-            raise KeyError("image")
-        for batch in shard.iter_batches(64, columns=["image"]):
-            for image in batch["image"].to_pylist():
-                yield image["bytes"] if isinstance(image, dict) else image
-
-
-class _ShardWriter:
-    """Appends photographs to one Parquet file per split, in row groups."""
-
-    def __init__(self, folder: str, number: int):
-        self._folder, self._number = folder, number
-        self._files: dict = {}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        for file, writer in self._files.values():
-            writer.close()
-            file.close()
-
-    def write(self, split: str, images: list[bytes]) -> None:
-        if not images:
+        there = shard.schema_arrow.names
+        if "image" not in there:
+            yield path, "", "Parquet file without a column called image"
             return
-        table = pa.table({"image": pa.array(images, pa.binary())})
-        if split not in self._files:
-            file = fsspec.open(f"{self._folder}/{split}/part-{self._number:05d}.parquet", "wb").open()
-            self._files[split] = file, pq.ParquetWriter(file, table.schema, compression="none")
-        self._files[split][1].write_table(table)
+        if balance and balance != "class" and balance not in there:
+            yield path, "", f"Parquet file without a column called {balance}"
+            return
+        columns = ["image", *({"path", balance} & set(there))]
+        number = 0
+        for batch in shard.iter_batches(64, columns=columns):
+            for values in batch.to_pylist():
+                image, name = values["image"], values.get("path")
+                if isinstance(image, dict):
+                    image, name = image["bytes"], name or image["path"]
+                name = name or f"{path}#{number}"
+                number += 1
+                group = str(values[balance]) if balance in values else class_of(name)
+                yield name, group, image if image is not None else "without an image"
+
+
+def _write_part(table: pa.Table, folder: str, thresholds: tuple[int, int]) -> dict[str, list]:
+    """Store a sorted stretch of the sequence under a name that sorts as it does."""
+    left_out = Counter(reason for reason in table["reason"].to_pylist() if reason)
+    table = table.filter(pc.equal(table["reason"], ""))
+    keys = table["key"].to_numpy()
+    name = f"part-{keys[0]:016x}.parquet" if len(keys) else ""
+    if name:
+        with fsspec.open(f"{folder}/{name}", "wb") as file:
+            kept = table.select(["key", "name", "group", "image"])
+            pq.write_table(kept, file, row_group_size=PHOTOGRAPHS_PER_ROW_GROUP, compression="none")
+    groups = Counter(table["group"].to_pylist())
+    row = {"file": name, "rows": len(keys), "groups": json.dumps(groups), "left_out": json.dumps(left_out)}
+    row |= {split: int((keys < stop).sum()) for split, stop in zip(SPLITS, thresholds, strict=False)}
+    return {column: [value] for column, value in row.items()}

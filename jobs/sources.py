@@ -1,13 +1,17 @@
-"""What a job is pointed at: a file, a folder or a glob, on this machine or any fsspec file system."""
+"""What a job is pointed at: a file, a folder, a glob or a list, on this machine or any fsspec file system."""
 
 import contextlib
 import os
+import posixpath
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import fsspec
+import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
+from pyarrow import csv
 
 from jobs.cluster import UsageError
 
@@ -34,9 +38,11 @@ def absolute(uri: str) -> str:
 
 
 def list_sources(source: str) -> list[Source]:
-    """Every file under ``source``, sorted by path. Raises ``UsageError`` where there is none."""
+    """Every file under ``source``, or that it lists, sorted by path. Raises ``UsageError`` where there is none."""
     try:
         fs, root = url_to_fs(source)
+        if fs.isfile(root) and _is_list(fs, root):
+            return _listed(fs, root)
         if fs.isfile(root):
             found, base = {root: fs.info(root)}, root.rpartition("/")[0]
         elif fs.exists(root):
@@ -57,6 +63,47 @@ def list_sources(source: str) -> list[Source]:
     ]
     if not files:
         raise UsageError(f"{source} holds no files: point to a folder with photographs in it")
+    return files
+
+
+def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
+    if path.endswith(".parquet"):
+        with fs.open(path, "rb") as file:
+            return "image" not in pq.read_schema(file).names  # with it, the file holds photographs itself
+    return path.endswith((".txt", ".csv"))
+
+
+def _listed(fs: fsspec.AbstractFileSystem, path: str) -> list[Source]:
+    """The files that a list names: a line each (.txt), or the column ``uri`` or else the first one (.csv, .parquet).
+
+    A relative name is relative to the list. What does not exist is listed too, so that it is accounted for.
+    """
+    with fs.open(path, "rb") as file:
+        if path.endswith(".txt"):
+            names = file.read().decode("utf-8", "surrogateescape").splitlines()
+        else:
+            table = pq.read_table(file) if path.endswith(".parquet") else csv.read_csv(file)
+            names = table["uri" if "uri" in table.column_names else 0].to_pylist()
+    names = sorted({str(name).strip() for name in names if name} - {""})
+    folder = _uri(fs, path.rpartition("/")[0])
+
+    def source(name: str) -> Source:
+        if "://" in name or name.startswith("/"):
+            uri, name = absolute(name), name.partition("://")[2] or name
+        else:
+            uri = f"{folder}/{name}"
+        try:
+            entry_fs, entry = url_to_fs(uri)
+            version = _version(entry_fs.info(entry))
+        except (OSError, ValueError, ImportError):
+            version = ""
+        # An output's place is made from this, and must stay inside of OUTPUT.
+        return Source(uri, posixpath.normpath("/" + name).lstrip("/"), version)
+
+    with ThreadPoolExecutor(32) as threads:  # an object store answers each question in milliseconds, not microseconds
+        files = list(threads.map(source, names))
+    if not files:
+        raise UsageError(f"{path} names no files: give one path or URI per line, or a column called uri")
     return files
 
 

@@ -3,42 +3,48 @@
     python -m jobs.train PHOTOS --storage runs                    # this machine
     ray job submit --working-dir . -- python -m jobs.train s3://bucket/photos --storage s3://bucket/runs --workers 8
 
-Each photograph is decoded, checked and resized once, into Parquet shards under STORAGE/NAME/data. Every
-epoch streams them through Ray Data to the workers (DistributedDataParallel), validates, and stores a
-checkpoint. The best checkpoint's weights end up in STORAGE/NAME/weights.safetensors. The same command
-continues a run that was interrupted.
+Each photograph is decoded, checked and resized once, into Parquet shards under STORAGE/NAME/data, from where Ray
+Data streams them to the workers (DistributedDataParallel) in every epoch. STORAGE/NAME also gets checkpoints, by the
+epoch and by the minute, metrics.jsonl, TensorBoard events, a contact sheet per epoch, a learning curve, and in the
+end the best epoch's weights.safetensors. The same command continues a run that was interrupted, at the step of its
+last checkpoint.
 """
 
 import contextlib
+import io
+import math
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import pyarrow.parquet as pq
+import torch
+import torch.distributed
 import tyro
 from fsspec.core import url_to_fs
 
-from colorize_core import colorizer, network, training
+from colorize_core import color, colorizer, network, training
 from colorize_core.network import Upsampling
-from colorize_core.objective import Objective
-from jobs import cluster, shards, sources
+from jobs import cluster, logbook, shards, sources, stream
 from jobs.cluster import UsageError
+from jobs.contact_sheet import contact_sheet
 
-SHUFFLE_BUFFER = 4096  # photographs, as JPEG bytes
+TICK = 10  # steps between two looks at the clock, which all workers take together
+ROWS_PER_EPOCH = 20  # at most, in metrics.jsonl
+SHEET = 6  # photographs on an epoch's contact sheet
 
 
 @dataclass(kw_only=True, slots=True)
-class TrainConfig:
+class TrainConfig(training.Recipe):
     """Train a colorizer on colour photographs."""
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
-    """Folder, file or glob of colour photographs, or of Parquet shards with an `image` column of encoded bytes
-    (or of Hugging Face's {bytes, path}); local or any fsspec URI."""
+    """Colour photographs: a folder, file, glob, or list (.txt, .csv), or Parquet shards with an `image` column of
+    encoded bytes (or of Hugging Face's {bytes, path}); local or any fsspec URI."""
     storage: Annotated[str, tyro.conf.arg(metavar="DIR")]
     """Folder or URI that keeps the run: prepared data, checkpoints, weights."""
     name: str = "colorizer"
@@ -51,31 +57,71 @@ class TrainConfig:
     """Start the encoder from torchvision's ImageNet weights (downloads them)."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="START")] = None
     """Start from these weights: `default`, a path, or a URI."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Data-parallel workers; by default one per GPU, or one that uses every core."""
+    dataset: Literal["oxford-iiit-pet"] | None = None
+    """Download this data set through torchvision into SOURCE, a folder, unless it is there, and train on it."""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CLASS")] = ()
+    """Use these classes alone: names of folders, or what stands before the number in names like basset_hound_12.jpg."""
+    split: Annotated[str, tyro.conf.arg(metavar="TRAIN/VALIDATION/TEST")] = "0.95/0.05/0"
+    """Shares, or exact counts as in 134/36/30, of the photographs, chosen by a hash of their names."""
+    balance: Annotated[str | None, tyro.conf.arg(metavar="COLUMN")] = None
+    """Draw the photographs of each value of this column of the Parquet shards (or each `class`) with a weight of
+    1 / sqrt(their number), so that large groups do not drown small ones."""
+    min_chroma: float = 2.0
+    """Leave out photographs with less mean absolute ab (CIE units), since a grey photograph teaches grey."""
+    workers: Annotated[str | None, tyro.conf.arg(metavar="N | MIN:MAX")] = None
+    """Data-parallel workers, or a range between which the run grows and shrinks with the cluster; by default one
+    per GPU, or one that uses every core."""
     epochs: int = 20
     batch_size: int = 32
     """Photographs per step, over all workers together."""
-    learning_rate: float = 1e-3
-    """Peak of the schedule (5 % warm-up, then cosine), for AdamW."""
-    objective: Objective = "huber"
     size: int = 224
     """Side of the square crops the network sees, in pixels."""
-    validation: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 0.05
-    """Share of the photographs kept for validation, chosen by a hash of the file's bytes."""
+    checkpoint_minutes: float = 10
+    """Time between two checkpoints within an epoch; there is one at the end of each epoch in any case."""
+    max_failures: int = 3
+    """How often the run goes on by itself, from its last checkpoint, after a worker was lost."""
     seed: int = 0
     note: str = ""
     """A sentence about the photographs, kept in the header of the weights."""
 
     def __post_init__(self):
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers must be at least 1, not {self.workers}")
-        if self.epochs < 1 or self.batch_size < (self.workers or 1):
+        try:
+            training.Recipe.__post_init__(self)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        fewest, most = self.worker_range or (1, 1)
+        if not 1 <= fewest <= most:
+            raise UsageError(f"--workers must be at least 1, and a range MIN:MAX must rise, not {self.workers}")
+        if self.epochs < 1 or self.batch_size < most:
             raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
         if self.size < 32 or self.size % 32:
             raise UsageError(f"--size must be a multiple of 32, not {self.size}")
-        if not 0 < self.validation < 1:
-            raise UsageError(f"--validation must lie between 0 and 1, not {self.validation}")
+        self.parsed_split  # noqa: B018, raises
+
+    @property
+    def worker_range(self) -> tuple[int, int] | None:
+        if self.workers is None:
+            return None
+        try:
+            fewest, _, most = self.workers.partition(":")
+            return int(fewest), int(most or fewest)
+        except ValueError:
+            raise UsageError(f"--workers must be a number or a range MIN:MAX, not {self.workers}") from None
+
+    @property
+    def parsed_split(self) -> tuple[float, float, float]:
+        try:
+            train, validation, test = (float(part) for part in self.split.split("/"))
+        except ValueError:
+            train = validation = test = -1.0
+        shares = abs(train + validation + test - 1) < 1e-6
+        counts = train >= 1 and all(part.is_integer() for part in (train, validation, test))
+        if min(train, validation) <= 0 or test < 0 or not (shares or counts):
+            raise UsageError(
+                f"--split must be three shares that add up to 1, as in 0.9/0.05/0.05, or three counts, as in "
+                f"134/36/30, with some for training and some for validation, not {self.split}"
+            )
+        return train, validation, test
 
     @property
     def network_settings(self) -> dict:
@@ -90,17 +136,27 @@ def main(config: TrainConfig) -> int:
         raise UsageError(str(error)) from error
     if config.weights:
         _check_start(config)
-    files = sources.list_sources(config.source)
+    source = _downloaded(config.source) if config.dataset else config.source
+    files = sources.list_sources(source)
     storage = sources.absolute(config.storage)
     run = f"{storage}/{config.name}"
     cluster.start()
-    counts = shards.prepare(config.source, files, f"{run}/data", config.size, config.validation)
+    side = config.size * 9 // 8  # room for random crops
+    recipe = shards.Preparation(
+        source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma
+    )
+    prepared = shards.prepare(files, f"{run}/data", recipe)
     print(
-        f"{counts['train']:,} photographs to train on, {counts['validation']:,} to validate on; "
-        f"left out: {', '.join(f'{n:,} {why}' for why, n in counts['left_out'].items()) or 'none'}",
+        f"{prepared.counts['train']:,} photographs to train on, {prepared.counts['validation']:,} to validate on, "
+        f"{prepared.counts['test']:,} to test on; left out: "
+        f"{', '.join(f'{n:,} {why}' for why, n in prepared.left_out.items()) or 'none'}",
         flush=True,
     )
-    return fit(config, storage, run, counts)
+    if prepared.counts["train"] < config.batch_size:
+        raise UsageError(
+            f"{prepared.counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
+        )
+    return fit(config, storage, run, prepared)
 
 
 def _check_start(config: TrainConfig) -> None:
@@ -112,45 +168,75 @@ def _check_start(config: TrainConfig) -> None:
         )
 
 
-def fit(config: TrainConfig, storage: str, run: str, counts: dict) -> int:
+def _downloaded(folder: str) -> str:
+    """Oxford-IIIT Pet's photographs in a folder, downloaded into it where they are not there."""
+    from torchvision.datasets import OxfordIIITPet
+
+    try:
+        OxfordIIITPet(folder, download=True)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            f"Oxford-IIIT Pet could not be downloaded into {folder} ({error}): where there is no network, unpack its "
+            "images.tar.gz and annotations.tar.gz into the folder oxford-iiit-pet there, or give your own "
+            "photographs without --dataset"
+        ) from error
+    return f"{folder}/oxford-iiit-pet/images"
+
+
+def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) -> int:
     import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    workers = config.workers or max(1, gpus)
-    if counts["train"] < config.batch_size:
-        raise UsageError(
-            f"{counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
-        )
-    # The newer reader lists the files anew every epoch, in processes of its own: ten seconds each time on two cores.
-    ray.data.DataContext.get_current().use_datasource_v2 = False
+    fewest, most = config.worker_range or (max(1, gpus), max(1, gpus))
     lines = Queue(actor_options={"num_cpus": 0})
-    settings = {"config": asdict(config), "photographs": counts["train"], "data": f"{run}/data", "lines": lines}
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config=settings,
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0),
+        train_loop_config={"config": asdict(config), "prepared": asdict(prepared), "run": run, "lines": lines},
+        scaling_config=ScalingConfig(num_workers=fewest if fewest == most else (fewest, most), use_gpu=gpus > 0),
         run_config=RunConfig(
             name=config.name,
             storage_path=storage,
-            failure_config=FailureConfig(max_failures=3),
+            failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=1, checkpoint_score_attribute="loss", checkpoint_score_order="min"
             ),
         ),
-        datasets={"train": ray.data.read_parquet(f"{run}/data/train")},
     )
     with _printed(lines):
         result = trainer.fit()
-    best = min(result.best_checkpoints, key=lambda pair: pair[1]["loss"])
-    with best[0].as_directory() as folder:
+    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1].get("loss", float("inf")))
+    with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
     sources.write_bytes(f"{run}/weights.safetensors", weights)
-    metrics = {key: round(value, 6) for key, value in best[1].items() if key in ("epoch", "loss", "mse")}
-    print(f"best: {metrics}\nweights: {run}/weights.safetensors")
+    sources.write_bytes(f"{run}/learning-curve.png", logbook.learning_curve({config.name: logbook.read(run)}))
+    _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
+    print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
+    if prepared.counts["test"]:
+        test = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_test)
+        loss, mse = ray.get(test.remote(f"{run}/weights.safetensors", prepared, config))
+        print(f"test: loss {loss:.5g}  mse {mse:.5g}")
+    print(f"weights: {run}/weights.safetensors")
     return cluster.OK
+
+
+def _remove_leftovers(run: str, kept: set[str]) -> None:
+    """Delete checkpoints that a kill left half-written or half-deleted."""
+    fs, root = url_to_fs(run)
+    for path in fs.ls(root, detail=False):
+        name = path.rstrip("/").rpartition("/")[2]
+        if name.startswith("checkpoint_") and not name.endswith(".json") and name not in kept:
+            fs.rm(path, recursive=True)
+
+
+def _test(weights: str, prepared: shards.Prepared, config: TrainConfig) -> tuple[float, float]:
+    """Loss and mean squared error in the seed's units on the test split."""
+    model = colorizer.Colorizer.load(weights)
+    batches = stream.validation_batches(prepared, "test", config.batch_size, config.size)
+    loss, mse, count = training.validate(model.network, batches, config.objective, model.device).tolist()
+    return loss / count, mse / count
 
 
 @contextlib.contextmanager
@@ -178,113 +264,141 @@ def _printed(lines) -> Iterator[None]:
 def _train_worker(settings: dict) -> None:
     import ray.train
     import ray.train.torch
-    import torch.distributed
 
-    config = TrainConfig(**settings["config"])
+    config, prepared = TrainConfig(**settings["config"]), shards.Prepared(**settings["prepared"])
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":  # Ray gives a worker as many threads as it reserves CPUs; use the whole machine
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     torch.manual_seed(config.seed)
-
     model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
     if config.weights:
         model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict())
-    model = model.to(device, memory_format=torch.channels_last)
-    batch = config.batch_size // workers
-    steps = settings["photographs"] // workers // batch
-    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=0.01)
-    schedule = training.warmup_cosine(optimizer, steps * config.epochs)
-    first = 0
+    order = stream.Order(prepared.counts["train"], config.batch_size, config.seed, rank, workers)
+    state = training.Training(model, config, order.steps * config.epochs, device, ray.train.torch.prepare_model)
+    history: list[dict] = []
+    recent = {"steps": 0, "loss": 0.0}  # since the last row of the history
     if checkpoint := ray.train.get_checkpoint():
         with checkpoint.as_directory() as folder:
-            state = torch.load(Path(folder, "state.pt"), map_location="cpu", weights_only=True)
-        model.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["epoch"]
-    wrapped = ray.train.torch.prepare_model(model)
+            saved = torch.load(Path(folder, "state.pt"), map_location="cpu", weights_only=True)
+        history, recent = saved.pop("history"), saved.pop("recent")
+        torch.set_rng_state(saved.pop("random"))
+        state.load_state_dict(saved)
 
-    for epoch in range(first, config.epochs):
-        started = time.monotonic()
-        progress = _Progress(epoch, config.epochs, steps, workers, settings["lines"].put)
-        train_loss = training.train_epoch(
-            wrapped, _training_batches(batch, config, epoch), optimizer, schedule, config.objective, device,
-            progress if rank == 0 else lambda loss, photographs: None,
-        )  # fmt: skip
-        seconds = time.monotonic() - started
-        if workers > 1:  # each worker has seen other batches; validate, and store, with rank 0's batch norms
-            for buffer in model.buffers():
-                torch.distributed.broadcast(buffer, 0)
-        validation = _validation_batches(f"{settings['data']}/validation", batch, config.size, rank, workers)
-        sums = training.validate(model, validation, config.objective, device).to(device)
+    def summed(values: torch.Tensor) -> torch.Tensor:
+        """Over all workers; on the CPU."""
+        values = values.to(device)
         if workers > 1:
-            torch.distributed.all_reduce(sums)
-        loss, mse, _ = (sums / sums[2]).tolist()
-        metrics = {"epoch": epoch + 1, "train_loss": train_loss, "loss": loss, "mse": mse}
-        metrics["images_per_second"] = steps * batch * workers / seconds
+            torch.distributed.all_reduce(values)
+        return values.cpu()
+
+    def report(metrics: dict) -> None:
+        """Every worker reports; the first one brings a checkpoint."""
         if rank:
             ray.train.report(metrics)
-            continue
-        settings["lines"].put("  ".join(f"{key} {value:.5g}" for key, value in metrics.items()))
+            return
         with tempfile.TemporaryDirectory() as folder:
-            state = {"network": model.state_dict(), "optimizer": optimizer.state_dict()}
-            state |= {"schedule": schedule.state_dict(), "epoch": epoch + 1}
-            torch.save(state, Path(folder, "state.pt"))
-            summary = asdict(config) | {"photographs": settings["photographs"], "metrics": metrics}
+            whole = state.state_dict() | {"history": history, "recent": recent, "random": torch.get_rng_state()}
+            torch.save(whole, Path(folder, "state.pt"))
+            summary = asdict(config) | {"photographs": prepared.counts["train"], "metrics": metrics}
             for private in ("source", "storage"):  # paths and buckets of whoever trained
                 del summary[private]
-            packed = colorizer.pack_weights(model, config.network, config.network_settings, config.size, summary)
+            packed = colorizer.pack_weights(
+                state.average, config.network, config.network_settings, config.size, summary
+            )
             Path(folder, "weights.safetensors").write_bytes(packed)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
+    def validated() -> dict:
+        if workers > 1:  # each worker has seen other batches; validate, and store, with the first one's batch norms
+            for buffer in [*state.network.buffers(), *state.average.buffers()]:
+                torch.distributed.broadcast(buffer, 0)
+        share = stream.validation_batches(prepared, "validation", order.share, config.size, rank, workers)
+        loss, mse, count = summed(training.validate(state.average, share, config.objective, device)).tolist()
+        return {"loss": loss / count, "mse": mse / count}
 
-def _training_batches(batch: int, config: TrainConfig, epoch: int):
-    """This worker's share of one epoch: (L*, ab) batches, shuffled and augmented, all of the same size."""
-    import ray.train
+    pace = _Pace(config.epochs * order.steps, order.share * workers, state.step)
+    saved_at = time.monotonic()
+    losses: list[torch.Tensor] = []  # of the steps since the last tick
+    for lightness, ab in stream.batches(
+        prepared, order, state.step, config.epochs, bool(config.balance), config.size, config.crop_area
+    ):
+        rate = state.learning_rate
+        losses.append(state(lightness, ab))
+        ends = state.step % order.steps == 0
+        if state.step % TICK and not ends:
+            continue
+        late = rank == 0 and time.monotonic() - saved_at > 60 * config.checkpoint_minutes
+        clock = torch.tensor(float(late), dtype=torch.float64, device=device)
+        loss, late = summed(torch.stack([torch.stack(losses).sum().double(), clock]))
+        loss = loss.item() / workers
+        if not math.isfinite(loss):
+            raise FloatingPointError("the loss is no longer finite: lower the learning rate (--learning-rate)")
+        recent = {"steps": recent["steps"] + len(losses), "loss": recent["loss"] + loss}
+        if rank == 0 and (line := pace.line(state.step, order.steps, loss / len(losses))):
+            settings["lines"].put(line)
+        losses.clear()
+        if ends or recent["steps"] >= order.steps / ROWS_PER_EPOCH:
+            row = {"epoch": state.step / order.steps, "step": state.step, "time": time.time()}
+            row |= {"train_loss": recent["loss"] / recent["steps"], "learning_rate": rate}
+            history.append(row | {"images_per_second": pace.rate(state.step)})
+            recent = {"steps": 0, "loss": 0.0}
+        if ends:
+            history[-1] |= validated()
+            if rank == 0:
+                _write_down(settings["run"], history, state.average, prepared, config.size, state.step // order.steps)
+                settings["lines"].put("  ".join(f"{k} {v:.5g}" for k, v in history[-1].items() if k != "time"))
+        if ends or late:
+            report(history[-1] if ends else {"step": state.step})
+            saved_at = time.monotonic()
+        if ends:
+            pace.begin(state.step)
 
-    return ray.train.get_dataset_shard("train").iter_torch_batches(
-        batch_size=batch,
-        prefetch_batches=2,
-        drop_last=True,
-        local_shuffle_buffer_size=SHUFFLE_BUFFER,
-        local_shuffle_seed=config.seed + epoch,
-        collate_fn=lambda rows: training.examples(rows["image"], config.size, (config.seed, epoch)),
-    )
+
+@torch.inference_mode()
+def _write_down(run: str, history: list[dict], model, prepared: shards.Prepared, size: int, epoch: int) -> None:
+    """What is looked at after an epoch: the logbook, and the same validation photographs as after every other."""
+    logbook.write(run, history)
+    images = prepared.take(prepared.stretch("validation")[:SHEET])["image"].to_pylist()
+    rows = []
+    for image in images:
+        truth = training.centre_square(training.decode(image), size)
+        grey = color.grey_of(truth)
+        lightness = torch.from_numpy(color.lightness(grey))[None, None]
+        ab = model.eval()(lightness.to(next(model.parameters()).device))[0].permute(1, 2, 0).float().cpu().numpy()
+        rows.append([grey, color.merge(grey, ab), truth])
+    sheet = io.BytesIO()
+    contact_sheet(["grey", f"epoch {epoch}", "truth"], rows).save(sheet, "JPEG", quality=92)
+    sources.write_bytes(f"{run}/sheets/epoch-{epoch:04d}.jpg", sheet.getvalue())
 
 
-def _validation_batches(folder: str, batch: int, size: int, rank: int, workers: int):
-    """This worker's share of the validation set: (L*, ab) batches, not augmented; the shares are disjoint."""
-    fs, root = url_to_fs(folder)
-    for path in sorted(fs.ls(root, detail=False)):
-        with fs.open(path, "rb") as file:
-            for i, rows in enumerate(pq.ParquetFile(file).iter_batches(batch)):
-                if i % workers == rank:
-                    yield training.examples(rows["image"].to_pylist(), size)
+class _Pace:
+    """Where the run is, its speed in this epoch, and the time left."""
 
+    def __init__(self, steps: int, photographs: int, step: int):
+        self.steps, self.photographs = steps, photographs
+        self.shown = time.monotonic()
+        self.begin(step)
 
-class _Progress:
-    """A line every 15 seconds: where the run is, its loss and speed, and the time left."""
+    def begin(self, step: int) -> None:
+        """Time the steps from here: the epoch's, or what a resumed run does of it."""
+        self.first, self.began = step, time.monotonic()
 
-    def __init__(self, epoch: int, epochs: int, steps: int, workers: int, show: Callable[[str], None]):
-        self.show = show
-        self.epoch, self.epochs, self.steps, self.workers = epoch, epochs, steps, workers
-        self.step = self.photographs = 0
-        self.started = self.shown = time.monotonic()
+    def rate(self, step: int) -> float:
+        """Photographs per second, over all workers."""
+        return (step - self.first) * self.photographs / (time.monotonic() - self.began)
 
-    def __call__(self, loss: float, photographs: int) -> None:
-        self.step += 1
-        self.photographs += photographs * self.workers
-        now = time.monotonic()
-        if now - self.shown < 15 and self.step < self.steps:
-            return
-        self.shown = now
-        rate = self.step / (now - self.started)
-        left = ((self.epochs - self.epoch) * self.steps - self.step) / rate
-        self.show(
-            f"epoch {self.epoch + 1}/{self.epochs} step {self.step}/{self.steps} loss {loss:.5f} "
-            f"{self.photographs / (now - self.started):.0f} photographs/s, {left / 60:.0f} minutes left"
+    def line(self, step: int, steps_per_epoch: int, loss: float) -> str | None:
+        """For the log, every 15 seconds."""
+        if time.monotonic() - self.shown < 15:
+            return None
+        self.shown = time.monotonic()
+        epoch, within = divmod(step - 1, steps_per_epoch)
+        left = (self.steps - step) * self.photographs / self.rate(step)
+        return (
+            f"epoch {epoch + 1}/{self.steps // steps_per_epoch} step {within + 1}/{steps_per_epoch} loss {loss:.5f} "
+            f"{self.rate(step):.0f} photographs/s, {left / 60:.0f} minutes left"
         )
 
 

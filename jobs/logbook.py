@@ -1,0 +1,55 @@
+"""What a training run writes down to be looked at: metrics.jsonl, TensorBoard events, the learning curve.
+
+All of it is made anew from the history, which checkpoints carry: after a resume nothing is there twice, and storage
+that cannot append (S3) is no special case.
+"""
+
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from jobs import sources
+
+CHARTED = ("train_loss", "loss", "mse", "learning_rate", "images_per_second")
+
+
+def write(run: str, history: list[dict]) -> None:
+    """Store ``run/metrics.jsonl`` and ``run/tensorboard``; a row of the history has a ``step`` and a ``time``."""
+    from tensorboardX import SummaryWriter
+
+    sources.write_bytes(f"{run}/metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
+    with tempfile.TemporaryDirectory() as folder:
+        with SummaryWriter(folder) as events:
+            for row in history:
+                for name in CHARTED:
+                    if name in row:
+                        events.add_scalar(name, row[name], row["step"], walltime=row["time"])
+        (file,) = Path(folder).iterdir()
+        sources.write_bytes(f"{run}/tensorboard/events.out.tfevents.colorize", file.read_bytes())
+
+
+def read(run: str) -> list[dict]:
+    """The history of a run."""
+    return [json.loads(line) for line in sources.read_bytes(f"{run}/metrics.jsonl").splitlines()]
+
+
+def learning_curve(histories: dict[str, list[dict]]) -> bytes:
+    """A PNG: loss in training and in validation (which the moving average of the weights is measured with) over the
+    epochs, for one or several runs by their names.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, history) in enumerate(histories.items()):
+        validated = [row for row in history if "loss" in row]
+        trained = [row for row in history if "train_loss" in row]
+        axes.plot([r["epoch"] for r in trained], [r["train_loss"] for r in trained], ":", color=f"C{i}", alpha=0.7)
+        axes.plot([r["epoch"] for r in validated], [r["loss"] for r in validated], color=f"C{i}", label=name)
+    axes.set(xlabel="epoch", ylabel="loss (dotted: training, line: validation)", yscale="log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120)
+    return png.getvalue()
