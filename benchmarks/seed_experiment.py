@@ -16,7 +16,8 @@ PETS is a folder of photographs named as in Oxford-IIIT Pet. Rows of the table:
 Each is trained by jobs.train, validated after every epoch, and measured with its best epoch; a killed experiment goes
 on with the same command. "MSE" is in the seed's units, (ab + 128) / 255, over the whole set, before the merge;
 "last" is the last epoch's. PSNR (peak 255, of the whole set's squared error, since one photograph is grey), SSIM,
-CIEDE2000 and colourfulness are of the merged 8-bit pictures. "unseen" is another breed. STORAGE gets the table as JSON, the learning curves, and test photographs as pictures.
+CIEDE2000 and colourfulness are of the merged 8-bit pictures. "unseen" is another breed. STORAGE gets the table as
+JSON, the learning curves, and test photographs as pictures.
 """
 
 import io

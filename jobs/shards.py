@@ -58,8 +58,8 @@ class Prepared:
     """A sequence of photographs in ``folder``: training, then validation, then test."""
 
     folder: str
-    parts: list[tuple[str, int]]
-    """Names of the shards in order, and how many photographs each holds."""
+    parts: list[list]
+    """[name, photographs] of each shard, in order."""
     counts: dict[str, int]
     """Photographs per split."""
     left_out: dict[str, int] = field(default_factory=dict)
@@ -154,13 +154,13 @@ def prepare(files: list[sources.Source], folder: str, recipe: Preparation) -> Pr
                 f"{recipe.source} leaves no photographs for the {split} split {reasons}: give more colour photographs"
             )
     prepared = {
-        "parts": [(part["file"], part["rows"]) for part in parts if part["rows"]],
+        "parts": [[part["file"], part["rows"]] for part in parts if part["rows"]],
         "counts": dict(zip(SPLITS, counts, strict=True)),
         "left_out": dict(left_out.most_common()),
         "groups": dict(sum((Counter(json.loads(part["groups"])) for part in parts), Counter())),
     }
     fs.pipe_file(f"{root}/{SUMMARY}", json.dumps({"made_from": made_from} | prepared, indent=1).encode())
-    return Prepared(folder, **prepared)
+    return read(folder)
 
 
 def read(folder: str) -> Prepared:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -83,7 +84,13 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> list[Source]:
             names = file.read().decode("utf-8", "surrogateescape").splitlines()
         else:
             table = pq.read_table(file) if path.endswith(".parquet") else csv.read_csv(file)
-            names = table["uri" if "uri" in table.column_names else 0].to_pylist()
+            column = table["uri" if "uri" in table.column_names else 0]
+            if not pa.types.is_string(column.type):
+                raise UsageError(
+                    f"{path} has neither photographs in a column called image nor their places in one called uri: "
+                    f"its columns are {', '.join(table.column_names)}"
+                )
+            names = column.to_pylist()
     names = sorted({str(name).strip() for name in names if name} - {""})
     folder = _uri(fs, path.rpartition("/")[0])
 

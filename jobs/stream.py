@@ -102,7 +102,10 @@ def batches(
     for begin in range(first // order.steps, epochs, epochs_at_once):
         numbers = range(begin * order.windows, min(begin + epochs_at_once, epochs) * order.windows)
         rows = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map_batches(
-            _read_window, fn_args=[prepared, order, first, weights], batch_size=1, concurrency=2
+            _read_window,
+            fn_args=[prepared, order, first, weights],
+            batch_size=1,
+            compute=ray.data.TaskPoolStrategy(size=2),
         )
         yield from rows.iter_torch_batches(
             batch_size=order.share, prefetch_batches=4, collate_fn=partial(_examples, order.seed, size, crop_area)

@@ -12,8 +12,10 @@ last checkpoint.
 
 import contextlib
 import io
+import json
 import math
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -35,6 +37,8 @@ from jobs.contact_sheet import contact_sheet
 
 TICK = 10  # steps between two looks at the clock, which all workers take together
 ROWS_PER_EPOCH = 20  # at most, in metrics.jsonl
+MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage"}  # when a run is continued
+SETTINGS = "settings.json"
 SHEET = 6  # photographs on an epoch's contact sheet
 
 
@@ -103,8 +107,8 @@ class TrainConfig(training.Recipe):
         if self.workers is None:
             return None
         try:
-            fewest, _, most = self.workers.partition(":")
-            return int(fewest), int(most or fewest)
+            fewest, colon, most = self.workers.partition(":")
+            return int(fewest), int(most) if colon else int(fewest)
         except ValueError:
             raise UsageError(f"--workers must be a number or a range MIN:MAX, not {self.workers}") from None
 
@@ -140,6 +144,7 @@ def main(config: TrainConfig) -> int:
     files = sources.list_sources(source)
     storage = sources.absolute(config.storage)
     run = f"{storage}/{config.name}"
+    _check_run(run, config)
     cluster.start()
     side = config.size * 9 // 8  # room for random crops
     recipe = shards.Preparation(
@@ -156,6 +161,7 @@ def main(config: TrainConfig) -> int:
         raise UsageError(
             f"{prepared.counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
         )
+    sources.write_bytes(f"{run}/{SETTINGS}", json.dumps(_lasting(config), indent=1).encode())
     return fit(config, storage, run, prepared)
 
 
@@ -166,6 +172,22 @@ def _check_start(config: TrainConfig) -> None:
             f"the weights {config.weights} are of network {start['network']} {start['settings']}, not of "
             f"{config.network} {config.network_settings}: choose the same --network and settings"
         )
+
+
+def _lasting(config: TrainConfig) -> dict:
+    """The settings that a run keeps to its end."""
+    return json.loads(json.dumps({key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}))
+
+
+def _check_run(run: str, config: TrainConfig) -> None:
+    fs, path = url_to_fs(f"{run}/{SETTINGS}")
+    before = json.loads(fs.cat_file(path)) if fs.exists(path) else {}
+    for key, value in _lasting(config).items():
+        if before and value != before.get(key):
+            raise UsageError(
+                f"the run {run} was begun with --{key.replace('_', '-')} {before.get(key)}, not {value}: choose "
+                "another --name for a new run (--weights starts from this one's), or the same settings"
+            )
 
 
 def _downloaded(folder: str) -> str:
@@ -191,6 +213,9 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     fewest, most = config.worker_range or (max(1, gpus), max(1, gpus))
+    places = gpus or int(ray.cluster_resources().get("CPU", 1))
+    if fewest > places and not os.environ.get("RAY_ADDRESS"):  # a cluster may grow, this machine does not
+        raise UsageError(f"--workers {config.workers}: this machine has room for {places}; ask for fewer")
     lines = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _train_worker,
@@ -241,15 +266,17 @@ def _test(weights: str, prepared: shards.Prepared, config: TrainConfig) -> tuple
 
 @contextlib.contextmanager
 def _printed(lines) -> Iterator[None]:
-    """Print what workers put into a queue, as it comes: their own output is drowned in Ray's."""
+    """Print what workers put into a queue, as it comes: their own output is drowned in Ray's. An error that they put
+    there is raised in the end."""
     from ray.util.queue import Empty
 
-    done = threading.Event()
+    done, errors = threading.Event(), []
 
     def relay():
         while not done.is_set() or not lines.empty():
             with contextlib.suppress(Empty):
-                print(lines.get(timeout=1), flush=True)
+                line = lines.get(timeout=1)
+                errors.append(line) if isinstance(line, Exception) else print(line, flush=True)
 
     thread = threading.Thread(target=relay)
     thread.start()
@@ -259,6 +286,8 @@ def _printed(lines) -> Iterator[None]:
         done.set()
         thread.join()
         lines.shutdown()
+    if errors:
+        raise errors[0]
 
 
 def _train_worker(settings: dict) -> None:
@@ -333,8 +362,13 @@ def _train_worker(settings: dict) -> None:
         clock = torch.tensor(float(late), dtype=torch.float64, device=device)
         loss, late = summed(torch.stack([torch.stack(losses).sum().double(), clock]))
         loss = loss.item() / workers
-        if not math.isfinite(loss):
-            raise FloatingPointError("the loss is no longer finite: lower the learning rate (--learning-rate)")
+        if not math.isfinite(loss):  # on every worker at once; a failure would be tried again
+            if rank == 0:
+                problem = (
+                    f"the loss is no longer finite at step {state.step}: lower --learning-rate, under a new --name"
+                )
+                settings["lines"].put(UsageError(problem))
+            return
         recent = {"steps": recent["steps"] + len(losses), "loss": recent["loss"] + loss}
         if rank == 0 and (line := pace.line(state.step, order.steps, loss / len(losses))):
             settings["lines"].put(line)
@@ -342,7 +376,8 @@ def _train_worker(settings: dict) -> None:
         if ends or recent["steps"] >= order.steps / ROWS_PER_EPOCH:
             row = {"epoch": state.step / order.steps, "step": state.step, "time": time.time()}
             row |= {"train_loss": recent["loss"] / recent["steps"], "learning_rate": rate}
-            history.append(row | {"images_per_second": pace.rate(state.step)})
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+            history.append(row | {"images_per_second": pace.rate(state.step), "memory_mb": peak})
             recent = {"steps": 0, "loss": 0.0}
         if ends:
             history[-1] |= validated()

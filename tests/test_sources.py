@@ -1,6 +1,8 @@
 import os
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import sources
@@ -82,3 +84,27 @@ def test_a_file_uri_is_a_path_on_this_machine(tmp_path, monkeypatch):
 def test_written_through_any_file_system():
     sources.write_bytes("memory://bucket/a/b.png", b"x")
     assert fsspec.filesystem("memory").cat("/bucket/a/b.png") == b"x"
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_list_names_files(archive, tmp_path_factory, kind):
+    folder = tmp_path_factory.mktemp("list")
+    (folder / "near.png").write_bytes(b"near")
+    names = [f"{archive}/1912/a.jpg", "near.png", f"file://{archive}/1912/a.tif", "gone.png", "../outside.png"]
+    path = folder / f"list.{kind}"
+    if kind == "txt":
+        path.write_text("\n".join([*names, "", names[0]]))
+    elif kind == "csv":
+        path.write_text("title,uri\n" + "".join(f"x,{name}\n" for name in names))
+    else:
+        pq.write_table(pa.table({"title": ["x"] * 5, "uri": names}), path)
+    files = {file.path: file for file in sources.list_sources(str(path))}
+    jpeg, tiff = f"{archive}/1912/a.jpg".lstrip("/"), f"{archive}/1912/a.tif".lstrip("/")
+    assert set(files) == {jpeg, tiff, "near.png", "gone.png", "outside.png"}, "no path leads out of OUTPUT"
+    assert sources.read_bytes(files[jpeg].uri) == b"1912/a.jpg"
+    assert sources.read_bytes(files["near.png"].uri) == b"near"
+    assert files[tiff].version and not files["gone.png"].version, "what does not exist is listed too"
+    path.write_bytes(b"") if kind == "txt" else path.write_bytes(path.read_bytes())
+    if kind == "txt":
+        with pytest.raises(UsageError, match="names no files"):
+            sources.list_sources(str(path))

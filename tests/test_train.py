@@ -1,4 +1,4 @@
-"""The training job: two workers, a checkpoint, the same command again."""
+"""The training job: killed and continued, on two workers or one, from and to S3."""
 
 import contextlib
 import io
@@ -7,116 +7,189 @@ import os
 import signal
 import subprocess
 import sys
-from itertools import takewhile
+import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import tyro
 from PIL import Image
 from skimage import data
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
-from colorize_core import training
 from colorize_core.colorizer import Colorizer
-from jobs import shards, train
+from jobs import cluster, train
 from jobs.cluster import UsageError
-from jobs.sources import list_sources
+
+# Three epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
+# of workers makes no difference.
+OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 3 --checkpoint-minutes 0 --weights default"
+OPTIONS = [*OPTIONS.split(), "--freeze-batch-norm"]
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """60 colour crops, a grey one and an unreadable one, in a folder."""
+    """260 colour crops in a folder."""
     folder = tmp_path_factory.mktemp("photographs")
     pictures = [getattr(data, name)() for name in ("astronaut", "chelsea", "coffee")]
-    for i in range(60):
-        picture, offset = pictures[i % 3], 4 * (i // 3)
+    for i in range(260):
+        picture, offset = pictures[i % 3], 2 * (i // 3)
         Image.fromarray(picture[offset : offset + 96, offset : offset + 128]).save(folder / f"{i:02d}.png")
-    Image.fromarray(data.camera()).save(folder / "grey.png")
-    (folder / "unreadable.jpg").write_bytes(b"\xff\xd8\xff")
     return folder
 
 
-def config(photographs, storage, **options) -> train.TrainConfig:
-    small = {"size": 64, "batch_size": 8, "validation": 0.2, "name": "run", "epochs": 8, "workers": 2}
-    return train.TrainConfig(source=str(photographs), storage=str(storage), **(small | options))
+def run_train(*arguments) -> str:
+    """The job in this process, on the tests' Ray; what it prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as exit:
+        config = tyro.cli(train.TrainConfig, args=[str(argument) for argument in arguments])
+        cluster.run(lambda: train.main(config))
+    assert exit.value.code == 0, output.getvalue()
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
-def run(ray_local, photographs, tmp_path_factory) -> Path:
-    """A run of eight short epochs whose driver was killed in an early one, and continued by the same command."""
-    storage = tmp_path_factory.mktemp("runs")
-    options = "--size 64 --batch-size 8 --validation 0.2 --name run --epochs 8 --workers 2"
-    command = [sys.executable, "-m", "jobs.train", str(photographs), "--storage", str(storage), *options.split()]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        lines = takewhile(lambda line: not line.startswith("epoch 2 "), process.stdout)
-        killed = list(lines)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert any(line.startswith("epoch 1 ") for line in killed), killed
-    assert not (storage / "run/weights.safetensors").exists()
-    shards = {path: path.stat().st_mtime_ns for path in storage.glob("run/data/*/*.parquet")}
-
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        assert train.main(config(photographs, storage)) == 0
-    assert "epoch 8/8" in output.getvalue() and "epoch 1/8" not in output.getvalue(), "it began anew"
-    assert {path: path.stat().st_mtime_ns for path in shards} == shards, "the photographs were prepared again"
+def undisturbed(ray_local, photographs, tmp_path_factory) -> Path:
+    storage = tmp_path_factory.mktemp("undisturbed")
+    run_train(photographs, "--storage", storage, "--name", "run", "--workers", 2, *OPTIONS)
     return storage / "run"
 
 
-def summary(run: Path) -> dict:
-    return Colorizer.load(str(run / "weights.safetensors"), "cpu").config
+@pytest.fixture(scope="module")
+def disturbed(photographs, undisturbed, tmp_path_factory) -> Path:
+    """The same run; a worker is killed within an epoch, later the driver, and the same command continues it."""
+    storage = tmp_path_factory.mktemp("disturbed")
+    arguments = [str(photographs), "--storage", str(storage), "--name", "run", "--workers", "2", *OPTIONS]
+    command = [sys.executable, "-m", "jobs.train", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def wait_for(*steps: int) -> None:
+        while newest_step(storage / "run") not in steps:
+            assert process.poll() is None, "the job ended"
+            time.sleep(0.01)
+
+    try:
+        wait_for(10, 20)
+        found = subprocess.run(["pgrep", "-s", str(process.pid), "-f", "RayTrainWorker"], stdout=subprocess.PIPE)
+        os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+        wait_for(30, 40, 50)
+    finally:
+        subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)  # Ray's processes too
+        process.wait()
+    assert newest_step(storage / "run") in (30, 40, 50), "too late to be within an epoch"
+    assert not (storage / "run/weights.safetensors").exists()
+    (storage / "run/checkpoint_half-written").mkdir()  # as a kill during an upload leaves it
+    printed = run_train(*arguments)
+    assert "epoch 2 " in printed and "epoch 1 " not in printed, "it did not continue"
+    return storage / "run"
 
 
-def test_photographs_are_prepared_once_and_split(run, photographs):
-    counts = json.loads((run / "data/summary.json").read_text())["counts"]
-    assert counts["left_out"] == {"grey": 1, "unreadable": 1}
-    assert counts["train"] + counts["validation"] == 60 and counts["validation"] > 3
-    for split in ("train", "validation"):
-        table = pq.read_table(run / "data" / split)
-        assert table.num_rows == counts[split]
-        lightness, _ = training.examples(table["image"].to_pylist(), 64)
-        assert lightness.std() > 5
+def newest_step(run: Path) -> int:
+    """Of the newest checkpoint; 0 where there is none."""
+    try:
+        snapshot = json.loads((run / "checkpoint_manager_snapshot.json").read_text())
+    except (OSError, ValueError):  # not there yet, or being written
+        return 0
+    return snapshot["latest_checkpoint_result"]["metrics"]["step"]
 
 
-def test_a_run_leaves_weights_that_colour(run):
-    header = summary(run)
+def history(run: Path, key: str) -> list[float]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row[key] for row in rows if key in row]
+
+
+def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed, disturbed):
+    assert history(disturbed, "step") == history(undisturbed, "step") and history(disturbed, "step")[-1] == 87
+    assert history(disturbed, "loss") == pytest.approx(history(undisturbed, "loss"), rel=1e-3)
+    assert history(disturbed, "train_loss") == pytest.approx(history(undisturbed, "train_loss"), rel=1e-3)
+    assert not any(path.name == "checkpoint_half-written" for path in disturbed.iterdir())
+    assert sorted({path.name.split("_")[0].split(".")[0] for path in disturbed.iterdir()} - {""}) == sorted(
+        {path.name.split("_")[0].split(".")[0] for path in undisturbed.iterdir()} - {""}
+    )
+    assert len(list(disturbed.glob("checkpoint_2*"))) <= 2, "only the newest and the best are kept"
+
+
+def test_two_workers_with_half_the_batch_each_are_one(undisturbed, photographs, tmp_path):
+    run_train(photographs, "--storage", tmp_path, "--name", "run", "--workers", 1, *OPTIONS)
+    for name in ("train_loss", "loss", "mse"):
+        assert history(tmp_path / "run", name) == pytest.approx(history(undisturbed, name), rel=1e-3)
+    assert np.ptp(history(undisturbed, "loss")) > 0.01 * np.mean(history(undisturbed, "loss"))
+
+
+def test_a_run_leaves_weights_that_colour(undisturbed):
+    colorizer = Colorizer.load(str(undisturbed / "weights.safetensors"), "cpu")
+    header = colorizer.config
     assert header["network"] == "resnet18" and header["input_side"] == 64
-    assert header["training"]["metrics"]["epoch"] in range(1, 9) and header["training"]["workers"] == 2
-    assert not any(str(run.parent) in str(value) for value in header["training"].values()), "a path of this machine"
-    colorizer = Colorizer.load(str(run / "weights.safetensors"), "cpu")
+    assert header["training"]["metrics"]["loss"] == min(history(undisturbed, "loss"))
+    assert header["training"]["workers"] == "2" and header["training"]["photographs"] == 232
+    assert not any(str(undisturbed.parent) in str(value) for value in header["training"].values()), "a path of ours"
     assert np.isfinite(colorizer.predict([data.camera()])[0]).all()
 
 
-def test_a_killed_run_continues_and_keeps_only_the_best_and_the_newest(run):
-    assert len(list(run.glob("checkpoint_2*"))) <= 2
-    assert sorted(path.name for path in (run / "data").iterdir()) == ["summary.json", "train", "validation"]
+def test_a_run_can_be_watched(undisturbed):
+    assert Image.open(undisturbed / "learning-curve.png").width > 500
+    sheets = sorted((undisturbed / "sheets").iterdir())
+    assert [sheet.name for sheet in sheets] == [f"epoch-{epoch:04d}.jpg" for epoch in range(1, 4)]
+    assert Image.open(sheets[0]).width > 3 * 64
+    events = read_events((undisturbed / "tensorboard/events.out.tfevents.colorize").read_bytes())
+    charted = [value.simple_value for event in events for value in event.summary.value if value.tag == "loss"]
+    assert charted == pytest.approx(history(undisturbed, "loss"))
 
 
-def test_another_source_needs_another_name(run, samples):
-    with pytest.raises(UsageError, match="choose another --name"):
-        train.main(config(samples / "originals", run.parent))
+def read_events(content: bytes) -> list[Event]:
+    """TensorBoard's records: length, checksum, event, checksum."""
+    events = []
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        assert int.from_bytes(content[8:12], "little") == masked_crc32c(content[:8])
+        events.append(Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    return events
 
 
-def test_parquet_shards_are_read_too(ray_local, photographs, tmp_path):
-    images = [path.read_bytes() for path in sorted(photographs.glob("*.png"))]
-    pq.write_table(pa.table({"image": images[:30]}), tmp_path / "bytes.parquet")
-    nested = [{"bytes": image, "path": None} for image in images[30:]]
-    pq.write_table(pa.table({"image": pa.array(nested)}), tmp_path / "hugging-face.parquet")
-    counts = shards.prepare(str(tmp_path), list_sources(f"{tmp_path}/*.parquet"), f"{tmp_path}/data", 64, 0.2)
-    assert counts["train"] + counts["validation"] == 60
-    assert counts["left_out"] == {"grey": 1}
+def test_a_finished_run_does_nothing(undisturbed, photographs):
+    before = (undisturbed / "metrics.jsonl").stat().st_mtime_ns
+    printed = run_train(photographs, "--storage", undisturbed.parent, "--name", "run", "--workers", 2, *OPTIONS)
+    assert "weights:" in printed and "step" not in printed
+    assert (undisturbed / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_what_cannot_be_trained_on_is_said(ray_local, tmp_path):
-    Image.fromarray(data.camera()).save(tmp_path / "grey.png")
-    with pytest.raises(UsageError, match=r"leaves no photographs for the train split.*'grey': 1"):
-        train.main(config(tmp_path, tmp_path / "runs"))
-    shards = tmp_path / "shards"
-    shards.mkdir()
-    pq.write_table(pa.table({"picture": [b"x"]}), shards / "a.parquet")
-    with pytest.raises(UsageError, match="without a column called image"):
-        train.main(config(shards, tmp_path / "runs"))
+@pytest.mark.parametrize(
+    "setting, value", [("source", "other"), ("upsampling", "deconv"), ("batch_size", 16), ("split", "0.5/0.5/0")]
+)
+def test_a_run_is_not_continued_with_other_settings(undisturbed, photographs, setting, value):
+    settings = json.loads((undisturbed / "settings.json").read_text())
+    settings |= {"only": tuple(settings["only"]), "storage": str(undisturbed.parent), "weights": "default"}
+    if setting == "source":
+        value = str(photographs.parent)
+    with pytest.raises(UsageError, match="choose"):
+        train.main(train.TrainConfig(**settings | {setting: value}))
+
+
+def test_a_loss_that_explodes_ends_the_run_with_a_sentence(ray_local, photographs, tmp_path):
+    options = {
+        "size": 64,
+        "batch_size": 8,
+        "split": "232/20/8",
+        "clip": 0.0,
+        "learning_rate": 1e30,
+        "schedule": "constant",
+    }
+    with pytest.raises(UsageError, match=r"no longer finite at step 10: lower --learning-rate"):
+        train.main(train.TrainConfig(source=str(photographs), storage=str(tmp_path), **options))
+
+
+def test_from_s3_to_s3(ray_local, s3_endpoint, photographs):
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("training")
+    for path in sorted(photographs.iterdir())[:24]:
+        s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
+    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1:2"
+    printed = run_train("s3://training/photographs", "--storage", "s3://training/runs", *options.split())
+    assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
+    assert Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu").config["input_side"] == 64
+    left = {path.split("/")[3].split("_")[0] for path in s3.find("training/runs/run")} - {"", ".validate", "checkpoint"}
+    made = {"data", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
+    assert left == made | {"weights.safetensors"}

@@ -55,10 +55,20 @@ def test_examples_are_true_lightness_and_chroma(prepared):
 
 
 def test_augmentation_depends_on_seed_and_photograph_alone(prepared):
-    forward = training.examples(prepared, 64, (0, 1))
-    backward = training.examples(prepared[::-1], 64, (0, 1))
+    forward = training.examples(prepared, 64, [(0, 1)] * 4)
+    backward = training.examples(prepared[::-1], 64, [(0, 1)] * 4)
     assert torch.equal(forward[0].flip(0), backward[0]) and torch.equal(forward[1].flip(0), backward[1])
-    assert not torch.equal(forward[0], training.examples(prepared, 64, (0, 2))[0])
+    assert not torch.equal(forward[0], training.examples(prepared, 64, [(0, 2)] * 4)[0])
+
+
+def test_a_crop_area_of_one_only_flips(prepared):
+    plain = training.examples(prepared, 64)[0]
+    seen = [training.examples(prepared, 64, [(seed,)] * 4, 1.0)[0] for seed in range(8)]
+    flipped = [[not torch.equal(one, other) for one, other in zip(batch, plain, strict=True)] for batch in seen]
+    for batch, flips in zip(seen, flipped, strict=True):
+        for one, other, flip in zip(batch, plain, flips, strict=True):
+            assert torch.equal(one.flip(-1) if flip else one, other)
+    assert 4 < np.sum(flipped) < 28
 
 
 def test_loss_units():
@@ -70,17 +80,80 @@ def test_loss_units():
         chroma_loss(ten, zero, "l1")
 
 
-def test_a_few_photographs_can_be_learnt_by_heart(prepared):
+def run(prepared, steps, size=64, **recipe) -> tuple[training.Training, list[float], list[float]]:
+    """A network after some steps on the same batch, the losses and the learning rates on the way."""
     torch.manual_seed(0)
-    model = network.build("resnet18")
-    batch = training.examples(prepared, 64)
-    steps = 40
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    schedule = training.warmup_cosine(optimizer, steps)
-    losses = []
-    training.train_epoch(model, [batch] * steps, optimizer, schedule, "huber", CPU, lambda loss, n: losses.append(loss))
+    state = training.Training(network.build("resnet18"), training.Recipe(**recipe), steps)
+    batch, losses, rates = training.examples(prepared, size), [], []
+    for _ in range(steps):
+        rates.append(state.learning_rate)
+        losses.append(state(*batch).item())
+    return state, losses, rates
+
+
+def test_a_few_photographs_can_be_learnt_by_heart(prepared):
+    state, losses, rates = run(prepared, 40)
     assert losses[-1] < losses[0] / 4
-    assert optimizer.param_groups[0]["lr"] < 1e-5
+    assert rates[0] == pytest.approx(1e-3 / 2) and max(rates) == 1e-3 and rates.index(1e-3) == 1
+    assert rates[2:] == sorted(rates[2:], reverse=True) and state.learning_rate < 1e-5
+
+
+def test_the_seeds_recipe_has_no_schedule_and_keeps_the_last_weights(prepared):
+    recipe = {"objective": "mse", "optimizer": "adam", "learning_rate": 1e-2, "schedule": "constant", "ema": 0.0}
+    state, _, rates = run(prepared, 3, **recipe, clip=0.0)
+    assert rates == [1e-2] * 3 and state.optimizer.defaults["weight_decay"] == 0
+    assert all(torch.equal(a, b) for a, b in zip(*weights(state), strict=True))
+
+
+def weights(state):
+    return state.network.state_dict().values(), state.average.state_dict().values()
+
+
+def test_the_moving_average_follows_the_weights(prepared):
+    state, *_ = run(prepared, 5, ema=0.5)
+    torch.manual_seed(0)
+    network_, expected = state.network, None
+    again = training.Training(network.build("resnet18"), training.Recipe(ema=0.5), 5)
+    batch = training.examples(prepared, 64)
+    expected = again.network.encoder[0].weight.detach().clone()
+    for step in range(5):
+        again(*batch)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * again.network.encoder[0].weight.detach()
+    assert torch.equal(again.network.encoder[0].weight, network_.encoder[0].weight), "the same seed, the same weights"
+    assert torch.allclose(state.average.encoder[0].weight, expected, atol=1e-6)
+    assert not torch.allclose(state.network.encoder[0].weight, expected, atol=1e-6)
+
+
+def test_frozen_batch_norms_keep_their_statistics(prepared):
+    state, *_ = run(prepared, 2, freeze_batch_norm=True)
+    fresh = network.build("resnet18")
+    statistics = [name for name in fresh.state_dict() if "running" in name]
+    assert statistics
+    for name in statistics:
+        assert torch.equal(state.network.state_dict()[name], fresh.state_dict()[name])
+    assert not torch.equal(run(prepared, 2)[0].network.state_dict()[statistics[0]], fresh.state_dict()[statistics[0]])
+
+
+def test_a_run_continues_from_its_state_as_if_nothing_had_happened(prepared):
+    whole, losses, _ = run(prepared, 6)
+    half = training.Training(network.build("resnet18"), training.Recipe(), 6)
+    torch.manual_seed(0)
+    first = training.Training(network.build("resnet18"), training.Recipe(), 6)
+    batch = training.examples(prepared, 64)
+    for _ in range(3):
+        first(*batch)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    half.load_state_dict(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+    assert [half(*batch).item() for _ in range(3)] == losses[3:]
+    assert all(torch.equal(a, b) for a, b in zip(weights(half)[1], weights(whole)[1], strict=True))
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"clip": -1}, {"ema": 1.0}, {"crop_area": 0.0}])
+def test_a_recipe_says_what_it_does_not_take(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", " ")):
+        training.Recipe(**wrong)
 
 
 def test_validation_is_in_eval_mode_and_sums(prepared):
@@ -95,24 +168,3 @@ def test_validation_is_in_eval_mode_and_sums(prepared):
     with torch.inference_mode():
         error = (model.eval()(batch[0]) - batch[1]).square().mean() / 255**2
     assert (whole[1] / whole[2]).item() == pytest.approx(error.item(), rel=1e-2)
-
-
-def test_a_loss_that_explodes_stops_the_run(prepared):
-    model = network.build("resnet18")
-    optimizer = torch.optim.SGD(model.parameters(), 1e12)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    batch = training.examples(prepared, 64)
-    with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        training.train_epoch(model, [(batch[0], batch[1] * 1e30)] * 20, optimizer, schedule, "mse", CPU)
-
-
-def test_warmup_cosine_rises_and_falls():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    schedule = training.warmup_cosine(optimizer, 100)
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates[0] == pytest.approx(0.2) and max(rates) == 1.0 and rates.index(1.0) == 4
-    assert rates[4:] == sorted(rates[4:], reverse=True) and rates[-1] < 0.001

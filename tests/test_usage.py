@@ -62,10 +62,13 @@ def test_train(capsys, scans, tmp_path):
         return said(capsys, train, train.TrainConfig, **options)
 
     assert "does not exist" in training(source=str(tmp_path / "none"))
-    assert "--workers" in training(workers=0)
-    assert "--batch-size" in training(workers=4, batch_size=2)
+    for workers in ("0", "4:2", "many", "2:"):
+        assert "--workers" in training(workers=workers)
+    assert "--batch-size" in training(workers="4", batch_size=2)
+    assert "learning rate" in training(learning_rate=-1.0)
     assert "multiple of 32" in training(size=100)
-    assert "between 0 and 1" in training(validation=1.5)
+    for split in ("0.9/0.1", "0.9/0.2/0", "1/0/0", "134/36", "134/36/-30", "a/b/c", "1.5/36/30"):
+        assert "--split must be" in training(split=split)
     assert "no network called" in training(network="vgg")
     assert "cannot be read" in training(weights="nowhere.safetensors")
     other = tmp_path / "deconv.safetensors"

@@ -1,0 +1,42 @@
+"""Whether a worker's memory grows with the set it trains on.
+
+    python -m benchmarks.training_memory PHOTOS
+
+Trains for an epoch on a tenth of the photographs and then on all of them, and compares the peak memory (resident set)
+of the worker's process, as jobs.train writes it into metrics.jsonl.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from jobs import cluster, logbook, train
+
+
+@dataclass(kw_only=True, slots=True)
+class MemoryConfig:
+    """Measure the memory of training."""
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PHOTOS")]
+    """Colour photographs, as for jobs.train."""
+    size: int = 96
+    """Side of the crops, in pixels."""
+
+
+def main(config: MemoryConfig) -> int:
+    peaks = {}
+    with tempfile.TemporaryDirectory() as storage:
+        for share, split in {"a tenth": "0.099/0.001/0.9", "all": "0.999/0.001/0"}.items():
+            options = {"storage": storage, "name": share.replace(" ", "-"), "epochs": 1, "workers": "1"}
+            train.main(train.TrainConfig(source=config.source, split=split, size=config.size, **options))
+            last = logbook.read(f"{storage}/{options['name']}")[-1]
+            peaks[share] = last["memory_mb"]
+            print(f"{share}: {last['step']:,} steps, peak {last['memory_mb']:,.0f} MB", flush=True)
+    print(f"peak memory with all of the photographs / with a tenth: {peaks['all'] / peaks['a tenth']:.3f}")
+    return cluster.OK
+
+
+if __name__ == "__main__":
+    cluster.command_line(main, MemoryConfig, "benchmarks.training_memory")

@@ -1,0 +1,114 @@
+"""How fast jobs.train is beside a plain PyTorch loop that has its data, decoded and augmented, in memory.
+
+    python -m benchmarks.training_speed
+
+The network, batch size, precision and photographs are the same. "plain" is one process that uses every core; jobs.train
+runs with one worker that does so, and with one worker per core; the contenders take turns, several times. The speed of
+jobs.train is what it writes into metrics.jsonl from the second epoch on: reading, decoding, augmentation and steps, but
+not its start, nor validation and checkpoints. The photographs are cut from pictures that scikit-image ships.
+"""
+
+import contextlib
+import io
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from rich.console import Console
+from rich.table import Table
+from skimage import data
+
+from colorize_core import network, training
+from jobs import cluster, logbook, train
+
+
+@dataclass(kw_only=True, slots=True)
+class SpeedConfig:
+    """Measure the speed of training."""
+
+    size: int = 128
+    """Side of the crops, in pixels."""
+    batch_size: int = 32
+    photographs: int = 512
+    """In each epoch."""
+    rounds: int = 3
+    """How often each contender runs."""
+
+
+def main(config: SpeedConfig) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        source, storage = Path(folder, "photographs"), Path(folder, "runs")
+        images = _write_photographs(source, config)
+        cores = cluster.start()
+        contenders = {
+            f"plain loop, {cores} threads": lambda: _plain(images, config),
+            f"jobs.train, 1 worker, {cores} threads": lambda: _train(source, storage, 1, config),
+            f"jobs.train, {cores} workers, 1 thread each": lambda: _train(source, storage, cores, config),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        for round in range(config.rounds):
+            for name, contender in contenders.items():
+                rates[name].append(contender())
+                print(f"round {round + 1}/{config.rounds}: {name}: {rates[name][-1]:.1f} photographs/s", flush=True)
+    _print(rates, config)
+    return cluster.OK
+
+
+def _write_photographs(folder: Path, config: SpeedConfig) -> list[bytes]:
+    pictures = [getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
+    side, images = config.size * 9 // 8, []
+    folder.mkdir()
+    for i in range(config.photographs + 16):
+        picture = pictures[i % 4]
+        height, width = picture.shape[:2]
+        top, left = (7 * i) % (height - side), (11 * i) % (width - side)
+        crop = cv2.cvtColor(picture[top : top + side, left : left + side], cv2.COLOR_RGB2BGR)
+        images.append(cv2.imencode(".jpg", crop)[1].tobytes())
+        (folder / f"{i:04d}.jpg").write_bytes(images[-1])
+    return images
+
+
+def _plain(images: list[bytes], config: SpeedConfig) -> float:
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count() or 1)
+    state = training.Training(network.build("resnet18"), training.Recipe(), 1000)
+    lightness, ab = training.examples(images[: config.photographs], config.size)
+    batches = list(zip(lightness.split(config.batch_size), ab.split(config.batch_size), strict=True))
+    for batch in batches[:2]:
+        state(*batch)
+    started = time.monotonic()
+    for batch in batches:
+        state(*batch).item()
+    return config.photographs / (time.monotonic() - started)
+
+
+def _train(source: Path, storage: Path, workers: int, config: SpeedConfig) -> float:
+    name = f"{workers}-{time.time_ns()}"
+    options = {"size": config.size, "batch_size": config.batch_size, "epochs": 3, "workers": str(workers)}
+    split = f"{config.photographs}/16/0"
+    with contextlib.redirect_stdout(io.StringIO()):
+        train.main(train.TrainConfig(source=str(source), storage=str(storage), name=name, split=split, **options))
+    rows = [row for row in logbook.read(str(storage / name)) if "loss" in row]
+    return statistics.median(row["images_per_second"] for row in rows[1:])
+
+
+def _print(rates: dict[str, list[float]], config: SpeedConfig) -> None:
+    table = Table()
+    headings = ["", "photographs/s, median", "lowest", "highest", "of the plain loop"]
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    reference = statistics.median(next(iter(rates.values())))
+    for name, values in rates.items():
+        median = statistics.median(values)
+        table.add_row(name, f"{median:.1f}", f"{min(values):.1f}", f"{max(values):.1f}", f"{median / reference:.2f}")
+    print(f"resnet18, {config.size} x {config.size}, batches of {config.batch_size}, {config.rounds} rounds")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    cluster.command_line(main, SpeedConfig, "benchmarks.training_speed")

@@ -1,0 +1,61 @@
+"""The order of the photographs in training: the same for any number of workers, and from any step on."""
+
+import numpy as np
+import pytest
+
+from jobs import stream
+from jobs.stream import Order
+
+
+def epoch(order: Order, number: int) -> list[int]:
+    """What a worker sees in one epoch, in order."""
+    seen = []
+    for window in range(order.windows):
+        place, lanes = order.window(number, window)
+        assert place == len(seen)
+        depth = max(map(len, lanes))
+        seen += [int(lane[i]) for i in range(depth) for lane in lanes if i < len(lane)]
+    return seen[: order.steps * order.share]
+
+
+@pytest.mark.parametrize("photographs, batch", [(40, 8), (134, 32), (5000, 16), (23_374, 64)])
+def test_the_photographs_of_a_step_do_not_depend_on_the_number_of_workers(photographs, batch):
+    one = np.sort(np.reshape(epoch(Order(photographs, batch, seed=3), 0), (-1, batch)))
+    for workers in (2, 4, 8):
+        orders = [Order(photographs, batch, 3, rank, workers) for rank in range(workers)]
+        shares = [np.reshape(epoch(order, 0), (-1, order.share)) for order in orders]
+        assert np.array_equal(np.sort(np.concatenate(shares, axis=1)), one)
+
+
+@pytest.mark.parametrize("workers", [1, 3, 5, 16])
+def test_an_epoch_sees_each_photograph_at_most_once_and_nearly_all(workers):
+    batch = 48
+    seen = [i for rank in range(workers) for i in epoch(Order(5000, batch, 0, rank, workers), 0)]
+    assert len(seen) == len(set(seen)) == 5000 // batch * (batch // workers * workers)
+    assert min(seen) >= 0 and max(seen) < 5000
+
+
+def test_every_epoch_has_another_order_and_leaves_out_others():
+    order = Order(1100, 64, 0)
+    first, second = epoch(order, 0), epoch(order, 1)
+    assert first != second and set(first) != set(second)
+    assert first == epoch(Order(1100, 64, 0), 0) != epoch(Order(1100, 64, 1), 0)
+
+
+def test_a_batch_is_drawn_from_all_over_the_set():
+    batch = epoch(Order(20_000, 64, 0), 0)[:64]
+    assert np.histogram(batch, stream.LANES, (0, 20_000))[0].tolist() == [64 / stream.LANES] * stream.LANES
+
+
+def test_balance_draws_small_groups_more_often():
+    rng = np.random.default_rng(0)
+    groups = np.where(rng.random(4096) < 0.1, "few", "many")
+    counts = dict(zip(*np.unique(groups, return_counts=True), strict=True))
+    weights = {group: count**-0.5 for group, count in counts.items()}
+    lanes = np.split(np.arange(4096), 8)
+    places, draws = stream._balanced(groups.tolist(), lanes, weights, (0,))
+    expected = counts["few"] ** 0.5 / (counts["few"] ** 0.5 + counts["many"] ** 0.5)
+    assert (groups[places] == "few").mean() == pytest.approx(expected, abs=0.02)
+    for i, lane in enumerate(lanes):  # each lane keeps its length and its photographs
+        assert set(places[512 * i : 512 * (i + 1)]) <= set(lane)
+    assert len(set(zip(places, draws, strict=True))) == len(places), "a photograph drawn twice is cropped in two ways"
