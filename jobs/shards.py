@@ -109,8 +109,11 @@ def prepare(files: list[sources.Source], folder: str, recipe: Preparation) -> Pr
     made_from = json.loads(json.dumps(asdict(recipe) | {"files": len(files)}))
     if fs.exists(f"{root}/{SUMMARY}"):
         before = json.loads(fs.cat_file(f"{root}/{SUMMARY}"))["made_from"]
-        if before != made_from:
-            raise UsageError(f"{folder} was prepared from {before}, not {made_from}: choose another --name")
+        for key, value in made_from.items():
+            if value != before.get(key):
+                raise UsageError(
+                    f"{folder} was prepared with {key} = {before.get(key)}, not {value}: choose another --name"
+                )
         return read(folder)
     if fs.exists(root):
         fs.rm(root, recursive=True)  # what an interrupted preparation left

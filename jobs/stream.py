@@ -101,10 +101,12 @@ def batches(
     epochs_at_once = max(1, WINDOWS_PER_EXECUTION // order.windows)
     for begin in range(first // order.steps, epochs, epochs_at_once):
         numbers = range(begin * order.windows, min(begin + epochs_at_once, epochs) * order.windows)
+        # These tasks only read. They ask for no CPU, or they would wait for ever where the workers have taken all.
         rows = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map_batches(
             _read_window,
             fn_args=[prepared, order, first, weights],
             batch_size=1,
+            num_cpus=0,
             compute=ray.data.TaskPoolStrategy(size=2),
         )
         yield from rows.iter_torch_batches(

@@ -11,35 +11,25 @@ last checkpoint.
 """
 
 import contextlib
-import io
 import json
-import math
 import os
-import resource
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-import torch.distributed
 import tyro
 from fsspec.core import url_to_fs
 
-from colorize_core import color, colorizer, network, training
+from colorize_core import colorizer, network, training
 from colorize_core.network import Upsampling
 from jobs import cluster, logbook, shards, sources, stream
 from jobs.cluster import UsageError
-from jobs.contact_sheet import contact_sheet
+from jobs.train_loop import train_worker
 
-TICK = 10  # steps between two looks at the clock, which all workers take together
-ROWS_PER_EPOCH = 20  # at most, in metrics.jsonl
 MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage"}  # when a run is continued
 SETTINGS = "settings.json"
-SHEET = 6  # photographs on an epoch's contact sheet
 
 
 @dataclass(kw_only=True, slots=True)
@@ -210,29 +200,31 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     fewest, most = config.worker_range or (max(1, gpus), max(1, gpus))
     places = gpus or int(ray.cluster_resources().get("CPU", 1))
     if fewest > places and not os.environ.get("RAY_ADDRESS"):  # a cluster may grow, this machine does not
         raise UsageError(f"--workers {config.workers}: this machine has room for {places}; ask for fewer")
-    lines = Queue(actor_options={"num_cpus": 0})
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not on a node that may leave
     trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={"config": asdict(config), "prepared": asdict(prepared), "run": run, "lines": lines},
+        train_worker,
+        train_loop_config={"config": asdict(config), "prepared": prepared, "run": run, "lines": lines},
         scaling_config=ScalingConfig(num_workers=fewest if fewest == most else (fewest, most), use_gpu=gpus > 0),
         run_config=RunConfig(
             name=config.name,
             storage_path=storage,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute="loss", checkpoint_score_order="min"
+                num_to_keep=1, checkpoint_score_attribute="score", checkpoint_score_order="max"
             ),
         ),
     )
     with _printed(lines):
         result = trainer.fit()
-    best, metrics = min(result.best_checkpoints, key=lambda pair: pair[1].get("loss", float("inf")))
+    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
     sources.write_bytes(f"{run}/weights.safetensors", weights)
@@ -288,153 +280,6 @@ def _printed(lines) -> Iterator[None]:
         lines.shutdown()
     if errors:
         raise errors[0]
-
-
-def _train_worker(settings: dict) -> None:
-    import ray.train
-    import ray.train.torch
-
-    config, prepared = TrainConfig(**settings["config"]), shards.Prepared(**settings["prepared"])
-    context = ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device()
-    if device.type == "cpu":  # Ray gives a worker as many threads as it reserves CPUs; use the whole machine
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    torch.manual_seed(config.seed)
-    model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
-    if config.weights:
-        model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict())
-    order = stream.Order(prepared.counts["train"], config.batch_size, config.seed, rank, workers)
-    state = training.Training(model, config, order.steps * config.epochs, device, ray.train.torch.prepare_model)
-    history: list[dict] = []
-    recent = {"steps": 0, "loss": 0.0}  # since the last row of the history
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as folder:
-            saved = torch.load(Path(folder, "state.pt"), map_location="cpu", weights_only=True)
-        history, recent = saved.pop("history"), saved.pop("recent")
-        torch.set_rng_state(saved.pop("random"))
-        state.load_state_dict(saved)
-
-    def summed(values: torch.Tensor) -> torch.Tensor:
-        """Over all workers; on the CPU."""
-        values = values.to(device)
-        if workers > 1:
-            torch.distributed.all_reduce(values)
-        return values.cpu()
-
-    def report(metrics: dict) -> None:
-        """Every worker reports; the first one brings a checkpoint."""
-        if rank:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            whole = state.state_dict() | {"history": history, "recent": recent, "random": torch.get_rng_state()}
-            torch.save(whole, Path(folder, "state.pt"))
-            summary = asdict(config) | {"photographs": prepared.counts["train"], "metrics": metrics}
-            for private in ("source", "storage"):  # paths and buckets of whoever trained
-                del summary[private]
-            packed = colorizer.pack_weights(
-                state.average, config.network, config.network_settings, config.size, summary
-            )
-            Path(folder, "weights.safetensors").write_bytes(packed)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-    def validated() -> dict:
-        if workers > 1:  # each worker has seen other batches; validate, and store, with the first one's batch norms
-            for buffer in [*state.network.buffers(), *state.average.buffers()]:
-                torch.distributed.broadcast(buffer, 0)
-        share = stream.validation_batches(prepared, "validation", order.share, config.size, rank, workers)
-        loss, mse, count = summed(training.validate(state.average, share, config.objective, device)).tolist()
-        return {"loss": loss / count, "mse": mse / count}
-
-    pace = _Pace(config.epochs * order.steps, order.share * workers, state.step)
-    saved_at = time.monotonic()
-    losses: list[torch.Tensor] = []  # of the steps since the last tick
-    for lightness, ab in stream.batches(
-        prepared, order, state.step, config.epochs, bool(config.balance), config.size, config.crop_area
-    ):
-        rate = state.learning_rate
-        losses.append(state(lightness, ab))
-        ends = state.step % order.steps == 0
-        if state.step % TICK and not ends:
-            continue
-        late = rank == 0 and time.monotonic() - saved_at > 60 * config.checkpoint_minutes
-        clock = torch.tensor(float(late), dtype=torch.float64, device=device)
-        loss, late = summed(torch.stack([torch.stack(losses).sum().double(), clock]))
-        loss = loss.item() / workers
-        if not math.isfinite(loss):  # on every worker at once; a failure would be tried again
-            if rank == 0:
-                problem = (
-                    f"the loss is no longer finite at step {state.step}: lower --learning-rate, under a new --name"
-                )
-                settings["lines"].put(UsageError(problem))
-            return
-        recent = {"steps": recent["steps"] + len(losses), "loss": recent["loss"] + loss}
-        if rank == 0 and (line := pace.line(state.step, order.steps, loss / len(losses))):
-            settings["lines"].put(line)
-        losses.clear()
-        if ends or recent["steps"] >= order.steps / ROWS_PER_EPOCH:
-            row = {"epoch": state.step / order.steps, "step": state.step, "time": time.time()}
-            row |= {"train_loss": recent["loss"] / recent["steps"], "learning_rate": rate}
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-            history.append(row | {"images_per_second": pace.rate(state.step), "memory_mb": peak})
-            recent = {"steps": 0, "loss": 0.0}
-        if ends:
-            history[-1] |= validated()
-            if rank == 0:
-                _write_down(settings["run"], history, state.average, prepared, config.size, state.step // order.steps)
-                settings["lines"].put("  ".join(f"{k} {v:.5g}" for k, v in history[-1].items() if k != "time"))
-        if ends or late:
-            report(history[-1] if ends else {"step": state.step})
-            saved_at = time.monotonic()
-        if ends:
-            pace.begin(state.step)
-
-
-@torch.inference_mode()
-def _write_down(run: str, history: list[dict], model, prepared: shards.Prepared, size: int, epoch: int) -> None:
-    """What is looked at after an epoch: the logbook, and the same validation photographs as after every other."""
-    logbook.write(run, history)
-    images = prepared.take(prepared.stretch("validation")[:SHEET])["image"].to_pylist()
-    rows = []
-    for image in images:
-        truth = training.centre_square(training.decode(image), size)
-        grey = color.grey_of(truth)
-        lightness = torch.from_numpy(color.lightness(grey))[None, None]
-        ab = model.eval()(lightness.to(next(model.parameters()).device))[0].permute(1, 2, 0).float().cpu().numpy()
-        rows.append([grey, color.merge(grey, ab), truth])
-    sheet = io.BytesIO()
-    contact_sheet(["grey", f"epoch {epoch}", "truth"], rows).save(sheet, "JPEG", quality=92)
-    sources.write_bytes(f"{run}/sheets/epoch-{epoch:04d}.jpg", sheet.getvalue())
-
-
-class _Pace:
-    """Where the run is, its speed in this epoch, and the time left."""
-
-    def __init__(self, steps: int, photographs: int, step: int):
-        self.steps, self.photographs = steps, photographs
-        self.shown = time.monotonic()
-        self.begin(step)
-
-    def begin(self, step: int) -> None:
-        """Time the steps from here: the epoch's, or what a resumed run does of it."""
-        self.first, self.began = step, time.monotonic()
-
-    def rate(self, step: int) -> float:
-        """Photographs per second, over all workers."""
-        return (step - self.first) * self.photographs / (time.monotonic() - self.began)
-
-    def line(self, step: int, steps_per_epoch: int, loss: float) -> str | None:
-        """For the log, every 15 seconds."""
-        if time.monotonic() - self.shown < 15:
-            return None
-        self.shown = time.monotonic()
-        epoch, within = divmod(step - 1, steps_per_epoch)
-        left = (self.steps - step) * self.photographs / self.rate(step)
-        return (
-            f"epoch {epoch + 1}/{self.steps // steps_per_epoch} step {within + 1}/{steps_per_epoch} loss {loss:.5f} "
-            f"{self.rate(step):.0f} photographs/s, {left / 60:.0f} minutes left"
-        )
 
 
 if __name__ == "__main__":

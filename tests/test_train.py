@@ -186,7 +186,7 @@ def test_from_s3_to_s3(ray_local, s3_endpoint, photographs):
     s3.mkdir("training")
     for path in sorted(photographs.iterdir())[:24]:
         s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
-    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1:2"
+    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1:4"
     printed = run_train("s3://training/photographs", "--storage", "s3://training/runs", *options.split())
     assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
     assert Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu").config["input_side"] == 64
