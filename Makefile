@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: setup demo test clean
+.PHONY: setup demo test cluster-test clean
 
 # The environment is made once, and again when the pins change.
 setup: .venv/installed
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	.venv/bin/python -m pytest
+
+# Minutes each, so not part of `test`.
+cluster-test: setup
+	.venv/bin/python -m pytest -m cluster
 
 clean:
 	rm -rf .venv demo-out

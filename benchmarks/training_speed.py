@@ -3,9 +3,10 @@
     python -m benchmarks.training_speed
 
 The network, batch size, precision and photographs are the same. "plain" is one process that uses every core; jobs.train
-runs with one worker that does so, and with one worker per core; the contenders take turns, several times. The speed of
-jobs.train is what it writes into metrics.jsonl from the second epoch on: reading, decoding, augmentation and steps, but
-not its start, nor validation and checkpoints. The photographs are cut from pictures that scikit-image ships.
+runs with one worker that does so, and with one worker per core; each run is compared with the mean of a plain loop
+before and one after it. The speed of jobs.train is what it writes into metrics.jsonl from the second epoch on: reading,
+decoding, augmentation and steps, but not its start, nor validation and checkpoints. The photographs are cut from
+pictures that scikit-image ships.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ class SpeedConfig:
     size: int = 128
     """Side of the crops, in pixels."""
     batch_size: int = 32
-    photographs: int = 512
+    photographs: int = 384
     """In each epoch."""
     rounds: int = 3
     """How often each contender runs."""
@@ -45,17 +46,19 @@ def main(config: SpeedConfig) -> int:
         source, storage = Path(folder, "photographs"), Path(folder, "runs")
         images = _write_photographs(source, config)
         cores = cluster.start()
-        contenders = {
-            f"plain loop, {cores} threads": lambda: _plain(images, config),
-            f"jobs.train, 1 worker, {cores} threads": lambda: _train(source, storage, 1, config),
-            f"jobs.train, {cores} workers, 1 thread each": lambda: _train(source, storage, cores, config),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        plain = f"plain loop, {cores} threads"
+        contenders = {f"jobs.train, 1 worker, {cores} threads": 1, f"jobs.train, {cores} workers, 1 thread each": cores}
+        rates: dict[str, list[float]] = {plain: [_plain(images, config)]} | {name: [] for name in contenders}
+        ratios: dict[str, list[float]] = {name: [] for name in contenders}
         for round in range(config.rounds):
-            for name, contender in contenders.items():
-                rates[name].append(contender())
-                print(f"round {round + 1}/{config.rounds}: {name}: {rates[name][-1]:.1f} photographs/s", flush=True)
-    _print(rates, config)
+            for name, workers in contenders.items():
+                rates[name].append(_train(source, storage, workers, config))
+                rates[plain].append(_plain(images, config))
+                ratios[name].append(rates[name][-1] / statistics.mean(rates[plain][-2:]))
+                print(
+                    f"round {round + 1}/{config.rounds}: {name}: {ratios[name][-1]:.2f} of the plain loop", flush=True
+                )
+    _print(rates, ratios, config)
     return cluster.OK
 
 
@@ -89,23 +92,27 @@ def _plain(images: list[bytes], config: SpeedConfig) -> float:
 
 def _train(source: Path, storage: Path, workers: int, config: SpeedConfig) -> float:
     name = f"{workers}-{time.time_ns()}"
-    options = {"size": config.size, "batch_size": config.batch_size, "epochs": 3, "workers": str(workers)}
-    split = f"{config.photographs}/16/0"
+    options = {
+        "min_chroma": 0.0,
+        "size": config.size,
+        "batch_size": config.batch_size,
+        "epochs": 3,
+        "workers": str(workers),
+    }
     with contextlib.redirect_stdout(io.StringIO()):
-        train.main(train.TrainConfig(source=str(source), storage=str(storage), name=name, split=split, **options))
+        train.main(train.TrainConfig(source=str(source), storage=str(storage), name=name, **options))
     rows = [row for row in logbook.read(str(storage / name)) if "loss" in row]
     return statistics.median(row["images_per_second"] for row in rows[1:])
 
 
-def _print(rates: dict[str, list[float]], config: SpeedConfig) -> None:
+def _print(rates: dict[str, list[float]], ratios: dict[str, list[float]], config: SpeedConfig) -> None:
     table = Table()
-    headings = ["", "photographs/s, median", "lowest", "highest", "of the plain loop"]
-    for heading in headings:
+    for heading in ("", "photographs/s, median", "of the plain loop: median", "lowest", "highest"):
         table.add_column(heading, justify="right" if heading else "left")
-    reference = statistics.median(next(iter(rates.values())))
     for name, values in rates.items():
-        median = statistics.median(values)
-        table.add_row(name, f"{median:.1f}", f"{min(values):.1f}", f"{max(values):.1f}", f"{median / reference:.2f}")
+        of_plain = ratios.get(name, [1.0])
+        columns = (statistics.median(of_plain), min(of_plain), max(of_plain))
+        table.add_row(name, f"{statistics.median(values):.1f}", *(f"{ratio:.2f}" for ratio in columns))
     print(f"resnet18, {config.size} x {config.size}, batches of {config.batch_size}, {config.rounds} rounds")
     Console(width=110).print(table)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jobs import sources
 
-CHARTED = ("train_loss", "loss", "mse", "learning_rate", "images_per_second")
+LOSSES = ("train_loss", "loss")
+CHARTED = (*LOSSES, "mse", "learning_rate", "images_per_second", "memory_mb")
 
 
 def write(run: str, history: list[dict]) -> None:
@@ -47,8 +48,10 @@ def learning_curve(histories: dict[str, list[dict]]) -> bytes:
         trained = [row for row in history if "train_loss" in row]
         axes.plot([r["epoch"] for r in trained], [r["train_loss"] for r in trained], ":", color=f"C{i}", alpha=0.7)
         axes.plot([r["epoch"] for r in validated], [r["loss"] for r in validated], color=f"C{i}", label=name)
-    axes.set(xlabel="epoch", ylabel="loss (dotted: training, line: validation)", yscale="log")
-    axes.grid(alpha=0.3, which="both")
+    lowest = min(row[key] for history in histories.values() for row in history for key in LOSSES if key in row)
+    axes.set(xlabel="epoch", ylabel="loss (dotted: training, line: validation)")
+    axes.set_ylim(0.8 * lowest, 3 * lowest)  # the first steps may lie orders of magnitude above
+    axes.grid(alpha=0.3)
     axes.legend()
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120)

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from colorize_core import training
 from jobs import sources
 from jobs.cluster import UsageError
 
@@ -189,6 +188,8 @@ def _is_of(path: str, classes: tuple[str, ...]) -> bool:
 
 def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
     """A row for each photograph in a task's files; what is left out has a reason and no image."""
+    from colorize_core import training  # imports PyTorch, which the processes that only read shards do without
+
     for name, group, data in _encoded(row, recipe):
         reason, image = "", b""
         if isinstance(data, str):

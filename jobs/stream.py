@@ -18,13 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from torch import Tensor
 
-from colorize_core import training
 from jobs.shards import Prepared
+
+# PyTorch is imported where it is used: the processes that only read start in a second without it, and are small.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LANES = 8
 CHUNK = 128  # neighbouring photographs that are read together
@@ -87,7 +90,7 @@ class Order:
 
 def batches(
     prepared: Prepared, order: Order, first: int, epochs: int, balance: bool, size: int, crop_area: float
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple["Tensor", "Tensor"]]:
     """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end.
 
     ``balance`` draws the photographs of a group of n with a weight of 1 / sqrt(n).
@@ -114,7 +117,9 @@ def batches(
         )
 
 
-def _examples(seed: int, size: int, crop_area: float, rows: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+def _examples(seed: int, size: int, crop_area: float, rows: dict[str, np.ndarray]) -> tuple["Tensor", "Tensor"]:
+    from colorize_core import training
+
     seeds = [(seed, epoch, draw) for epoch, draw in zip(rows["epoch"], rows["draw"], strict=True)]
     return training.examples(rows["image"], size, seeds, crop_area)
 
@@ -163,8 +168,10 @@ def _balanced(
 
 def validation_batches(
     prepared: Prepared, split: str, batch: int, size: int, rank: int = 0, workers: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple["Tensor", "Tensor"]]:
     """This worker's share of a split: (L*, ab) batches, not augmented; the shares are disjoint."""
+    from colorize_core import training
+
     stretch = prepared.stretch(split)
     for begin in range(rank * batch, len(stretch), workers * batch):
         yield training.examples(prepared.take(stretch[begin : begin + batch])["image"].to_pylist(), size)

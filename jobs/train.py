@@ -29,7 +29,7 @@ from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
 MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage"}  # when a run is continued
-SETTINGS = "settings.json"
+SETTINGS, WEIGHTS = "settings.json", "weights.safetensors"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -152,7 +152,17 @@ def main(config: TrainConfig) -> int:
             f"{prepared.counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
         )
     sources.write_bytes(f"{run}/{SETTINGS}", json.dumps(_lasting(config), indent=1).encode())
+    if _is_finished(run, config, prepared):
+        print(f"all {config.epochs} epochs are done; more with --epochs\nweights: {run}/{WEIGHTS}")
+        return cluster.OK
     return fit(config, storage, run, prepared)
+
+
+def _is_finished(run: str, config: TrainConfig, prepared: shards.Prepared) -> bool:
+    fs, root = url_to_fs(run)
+    if not fs.exists(f"{root}/{WEIGHTS}"):
+        return False
+    return logbook.read(run)[-1]["step"] >= prepared.counts["train"] // config.batch_size * config.epochs
 
 
 def _check_start(config: TrainConfig) -> None:
@@ -227,15 +237,15 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
-    sources.write_bytes(f"{run}/weights.safetensors", weights)
+    sources.write_bytes(f"{run}/{WEIGHTS}", weights)
     sources.write_bytes(f"{run}/learning-curve.png", logbook.learning_curve({config.name: logbook.read(run)}))
     _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
     if prepared.counts["test"]:
         test = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_test)
-        loss, mse = ray.get(test.remote(f"{run}/weights.safetensors", prepared, config))
+        loss, mse = ray.get(test.remote(f"{run}/{WEIGHTS}", prepared, config))
         print(f"test: loss {loss:.5g}  mse {mse:.5g}")
-    print(f"weights: {run}/weights.safetensors")
+    print(f"weights: {run}/{WEIGHTS}")
     return cluster.OK
 
 

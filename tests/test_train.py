@@ -9,23 +9,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import fsspec
 import numpy as np
 import pytest
 import tyro
 from PIL import Image
+from ray.util.queue import Queue
 from skimage import data
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from colorize_core.colorizer import Colorizer
-from jobs import cluster, train
+from jobs import cluster, shards, train
 from jobs.cluster import UsageError
+from jobs.train_loop import train_worker
 
-# Three epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
+# Two epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
 # of workers makes no difference.
-OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 3 --checkpoint-minutes 0 --weights default"
+OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0 --weights default"
 OPTIONS = [*OPTIONS.split(), "--freeze-batch-norm"]
 
 
@@ -66,8 +69,9 @@ def disturbed(photographs, undisturbed, tmp_path_factory) -> Path:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def wait_for(*steps: int) -> None:
+        deadline = time.monotonic() + 180
         while newest_step(storage / "run") not in steps:
-            assert process.poll() is None, "the job ended"
+            assert process.poll() is None and time.monotonic() < deadline, "no checkpoint within an epoch"
             time.sleep(0.01)
 
     try:
@@ -101,7 +105,7 @@ def history(run: Path, key: str) -> list[float]:
 
 
 def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed, disturbed):
-    assert history(disturbed, "step") == history(undisturbed, "step") and history(disturbed, "step")[-1] == 87
+    assert history(disturbed, "step") == history(undisturbed, "step") and history(disturbed, "step")[-1] == 58
     assert history(disturbed, "loss") == pytest.approx(history(undisturbed, "loss"), rel=1e-3)
     assert history(disturbed, "train_loss") == pytest.approx(history(undisturbed, "train_loss"), rel=1e-3)
     assert not any(path.name == "checkpoint_half-written" for path in disturbed.iterdir())
@@ -111,11 +115,34 @@ def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed, disturbed)
     assert len(list(disturbed.glob("checkpoint_2*"))) <= 2, "only the newest and the best are kept"
 
 
-def test_two_workers_with_half_the_batch_each_are_one(undisturbed, photographs, tmp_path):
-    run_train(photographs, "--storage", tmp_path, "--name", "run", "--workers", 1, *OPTIONS)
+def train_here(undisturbed, run: Path, **changes) -> list:
+    """What one worker does, in this process; what it says to the driver."""
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    settings = json.loads((undisturbed / "settings.json").read_text())
+    settings |= {"only": (), "storage": "", "epochs": 2} | changes
+    settings = {"config": settings, "prepared": shards.read(str(undisturbed / "data")), "run": str(run)}
+    said = SimpleQueue()
+    loop = {"train_loop_config": settings | {"lines": said}, "scaling_config": ScalingConfig(num_workers=0)}
+    TorchTrainer(train_worker, **loop).fit()
+    return [said.get() for _ in range(said.qsize())]
+
+
+def test_two_workers_with_half_the_batch_each_are_one(undisturbed, tmp_path):
+    train_here(undisturbed, tmp_path / "one")
     for name in ("train_loss", "loss", "mse"):
-        assert history(tmp_path / "run", name) == pytest.approx(history(undisturbed, name), rel=1e-3)
-    assert np.ptp(history(undisturbed, "loss")) > 0.01 * np.mean(history(undisturbed, "loss"))
+        assert history(tmp_path / "one", name) == pytest.approx(history(undisturbed, name), rel=5e-3)
+    assert np.ptp(history(undisturbed, "loss")) > 0.1 * np.mean(history(undisturbed, "loss"))
+
+
+def test_a_loss_that_explodes_is_said_and_ends_the_run(undisturbed, tmp_path):
+    options = {"clip": 0.0, "learning_rate": 1e30, "schedule": "constant"}
+    (said,) = train_here(undisturbed, tmp_path / "exploded", **options)
+    assert isinstance(said, UsageError) and "no longer finite at step 10: lower --learning-rate" in str(said)
+    queue = Queue(actor_options={"num_cpus": 0})
+    with pytest.raises(UsageError, match="no longer finite"), train._printed(queue):
+        queue.put(said)
 
 
 def test_a_run_leaves_weights_that_colour(undisturbed):
@@ -131,7 +158,7 @@ def test_a_run_leaves_weights_that_colour(undisturbed):
 def test_a_run_can_be_watched(undisturbed):
     assert Image.open(undisturbed / "learning-curve.png").width > 500
     sheets = sorted((undisturbed / "sheets").iterdir())
-    assert [sheet.name for sheet in sheets] == [f"epoch-{epoch:04d}.jpg" for epoch in range(1, 4)]
+    assert [sheet.name for sheet in sheets] == [f"epoch-{epoch:04d}.jpg" for epoch in range(1, 3)]
     assert Image.open(sheets[0]).width > 3 * 64
     events = read_events((undisturbed / "tensorboard/events.out.tfevents.colorize").read_bytes())
     charted = [value.simple_value for event in events for value in event.summary.value if value.tag == "loss"]
@@ -152,7 +179,7 @@ def read_events(content: bytes) -> list[Event]:
 def test_a_finished_run_does_nothing(undisturbed, photographs):
     before = (undisturbed / "metrics.jsonl").stat().st_mtime_ns
     printed = run_train(photographs, "--storage", undisturbed.parent, "--name", "run", "--workers", 2, *OPTIONS)
-    assert "weights:" in printed and "step" not in printed
+    assert "all 2 epochs are done" in printed and "step" not in printed
     assert (undisturbed / "metrics.jsonl").stat().st_mtime_ns == before
 
 
@@ -168,25 +195,12 @@ def test_a_run_is_not_continued_with_other_settings(undisturbed, photographs, se
         train.main(train.TrainConfig(**settings | {setting: value}))
 
 
-def test_a_loss_that_explodes_ends_the_run_with_a_sentence(ray_local, photographs, tmp_path):
-    options = {
-        "size": 64,
-        "batch_size": 8,
-        "split": "232/20/8",
-        "clip": 0.0,
-        "learning_rate": 1e30,
-        "schedule": "constant",
-    }
-    with pytest.raises(UsageError, match=r"no longer finite at step 10: lower --learning-rate"):
-        train.main(train.TrainConfig(source=str(photographs), storage=str(tmp_path), **options))
-
-
 def test_from_s3_to_s3(ray_local, s3_endpoint, photographs):
     s3 = fsspec.filesystem("s3")
     s3.mkdir("training")
     for path in sorted(photographs.iterdir())[:24]:
         s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
-    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1:4"
+    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1"
     printed = run_train("s3://training/photographs", "--storage", "s3://training/runs", *options.split())
     assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
     assert Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu").config["input_side"] == 64
