@@ -47,7 +47,7 @@ def main(config: SpeedConfig) -> int:
         images = _write_photographs(source, config)
         cores = cluster.start()
         plain = f"plain loop, {cores} threads"
-        contenders = {f"jobs.train, 1 worker, {cores} threads": 1, f"jobs.train, {cores} workers, 1 thread each": cores}
+        contenders = {f"jobs.train, 1 worker, {cores} threads": 1, f"jobs.train, {cores} one-thread workers": cores}
         rates: dict[str, list[float]] = {plain: [_plain(images, config)]} | {name: [] for name in contenders}
         ratios: dict[str, list[float]] = {name: [] for name in contenders}
         for round in range(config.rounds):
