@@ -2,7 +2,7 @@
 
     python -m benchmarks.training_memory PHOTOS
 
-Trains for an epoch on a tenth of the photographs and then on all of them, and compares the peak memory (resident set)
+Trains for an epoch on all of the photographs and then on a tenth of them, and compares the peak memory (resident set)
 of the worker's process, as jobs.train writes it into metrics.jsonl.
 """
 
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs import cluster, logbook, train
+from jobs import cluster, logbook, shards, train
 
 
 @dataclass(kw_only=True, slots=True)
@@ -21,19 +21,21 @@ class MemoryConfig:
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PHOTOS")]
     """Colour photographs, as for jobs.train."""
-    size: int = 96
+    size: int = 64
     """Side of the crops, in pixels."""
 
 
 def main(config: MemoryConfig) -> int:
-    peaks = {}
+    peaks, photographs = {}, 0
     with tempfile.TemporaryDirectory() as storage:
-        for share, split in {"a tenth": "0.099/0.001/0.9", "all": "0.999/0.001/0"}.items():
+        for share in ("all", "a tenth"):
+            split = f"{photographs // 10}/32/0" if photographs else "0.999/0.001/0"
             options = {"storage": storage, "name": share.replace(" ", "-"), "epochs": 1, "workers": "1"}
             train.main(train.TrainConfig(source=config.source, split=split, size=config.size, **options))
-            last = logbook.read(f"{storage}/{options['name']}")[-1]
-            peaks[share] = last["memory_mb"]
-            print(f"{share}: {last['step']:,} steps, peak {last['memory_mb']:,.0f} MB", flush=True)
+            run = f"{storage}/{options['name']}"
+            photographs = shards.read(f"{run}/data").counts["train"]
+            peaks[share] = logbook.read(run)[-1]["memory_mb"]
+            print(f"{share}: {photographs:,} photographs, peak {peaks[share]:,.0f} MB", flush=True)
     print(f"peak memory with all of the photographs / with a tenth: {peaks['all'] / peaks['a tenth']:.3f}")
     return cluster.OK
 
