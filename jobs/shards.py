@@ -161,7 +161,8 @@ def prepare(files: list[sources.Source], folder: str, recipe: Preparation) -> Pr
         "left_out": dict(left_out.most_common()),
         "groups": dict(sum((Counter(json.loads(part["groups"])) for part in parts), Counter())),
     }
-    fs.pipe_file(f"{root}/{SUMMARY}", json.dumps({"made_from": made_from} | prepared, indent=1).encode())
+    summary = json.dumps({"made_from": made_from} | prepared, indent=1)
+    sources.write_bytes(f"{folder}/{SUMMARY}", summary.encode())
     return read(folder)
 
 

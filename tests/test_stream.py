@@ -1,9 +1,11 @@
 """The order of the photographs in training: the same for any number of workers, and from any step on."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jobs import stream
+from jobs import shards, stream
 from jobs.stream import Order
 
 
@@ -59,3 +61,33 @@ def test_balance_draws_small_groups_more_often():
     for i, lane in enumerate(lanes):  # each lane keeps its length and its photographs
         assert set(places[512 * i : 512 * (i + 1)]) <= set(lane)
     assert len(set(zip(places, draws, strict=True))) == len(places), "a photograph drawn twice is cropped in two ways"
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_a_stream_begun_later_is_the_rest_of_the_whole(ray_local, tmp_path, monkeypatch, balance):
+    """Lanes of 257 photographs: the last window of each epoch has nothing that fills a batch."""
+    count = 8 * (stream.WINDOW + 1)
+    rows = {
+        "image": [b"%d" % i for i in range(count)],
+        "group": ["a", "b", "b", "b"] * (count // 4),
+        "name": ["x"] * count,
+    }
+    pq.write_table(pa.table(rows), tmp_path / "part-0.parquet", row_group_size=shards.PHOTOGRAPHS_PER_ROW_GROUP)
+    counts = {"train": count, "validation": 0, "test": 0}
+    groups = {"a": count // 4, "b": 3 * count // 4}
+    prepared = shards.Prepared(str(tmp_path), [["part-0.parquet", count]], counts, {}, groups)
+    monkeypatch.setattr(
+        stream, "_examples", lambda seed, size, crop_area, rows: [int(image) for image in rows["image"]]
+    )
+    order = Order(count, 32, seed=1)
+
+    def seen(first: int) -> list[list[int]]:
+        return list(stream.batches(prepared, order, first, epochs=2, balance=balance, size=64, crop_area=0.5))
+
+    whole = seen(0)
+    assert len(whole) == 2 * order.steps and all(len(batch) == 32 for batch in whole)
+    if not balance:
+        assert [i for batch in whole[: order.steps] for i in batch] == epoch(order, 0)
+    for first in (3, order.steps, order.steps + 40, 2 * order.steps - 1):
+        assert seen(first) == whole[first:]
+    assert seen(2 * order.steps) == []
