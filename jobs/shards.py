@@ -72,12 +72,6 @@ class Prepared:
         stop = stops[SPLITS.index(split)]
         return range(stop - self.counts[split], stop)
 
-    def bytes_per_photograph(self) -> float:
-        """As stored, about: the first shard's mean."""
-        fs, root = url_to_fs(self.folder)
-        name, rows = self.parts[0]
-        return fs.size(f"{root}/{name}") / rows
-
     def take(self, indices: np.ndarray | range) -> pa.Table:
         """The photographs at these places of the sequence, in this order: ``image`` (JPEG bytes), ``group``, ``name``.
 

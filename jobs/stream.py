@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 LANES = 8
 CHUNK = 128  # neighbouring photographs that are read together
 WINDOW = 2 * CHUNK  # photographs of a lane that are shuffled together
-WINDOWS_AHEAD = 4  # that lie read in the object store; without a limit Ray reads what its memory holds
 WINDOWS_PER_EXECUTION = 1024  # of Ray Data: few enough to plan at once, many enough to hide its start
 
 
@@ -62,10 +61,6 @@ class Order:
     def windows(self) -> int:
         """Per epoch and lane."""
         return -(-max(stop - start for start, stop in self._lanes()) // WINDOW)
-
-    @property
-    def photographs_per_window(self) -> int:
-        return WINDOW * len(self._lanes())
 
     def _lanes(self) -> list[tuple[int, int]]:
         """This worker's stretches of the sequence."""
@@ -105,8 +100,6 @@ def batches(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = context.print_on_execution_start = False
-    ahead = WINDOWS_AHEAD * order.photographs_per_window * prepared.bytes_per_photograph()
-    context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(object_store_memory=ahead)
     weights = {group: count**-0.5 for group, count in prepared.groups.items()} if balance else None
     epochs_at_once = max(1, WINDOWS_PER_EXECUTION // order.windows)
     for begin in range(first // order.steps, epochs, epochs_at_once):
