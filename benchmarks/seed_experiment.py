@@ -79,7 +79,8 @@ def main(config: ExperimentConfig) -> int:
     prepared = shards.read(f"{runs['ours']}/data")
     sets = {split: prepared.take(prepared.stretch(split))["image"].to_pylist() for split in shards.SPLITS}
     unseen = [file for file in sources.list_sources(config.source) if shards.class_of(file.path) == config.unseen]
-    sets["unseen"] = [training.prepare(sources.read_bytes(file.uri), SIZE * 9 // 8, 0.0) for file in unseen]
+    side = training.prepared_side(SIZE)
+    sets["unseen"] = [training.prepare(sources.read_bytes(file.uri), side, 0.0) for file in unseen]
 
     lab = [training.examples([image], SIZE)[1].mean((0, 2, 3)) for image in sets["train"]]
     mean = torch.stack(lab).mean(0)
@@ -100,7 +101,8 @@ def main(config: ExperimentConfig) -> int:
     _print(table, sets, config)
 
     chosen = [sets["test"][i] for i in np.linspace(0, len(sets["test"]) - 1, 6).astype(int)]
-    pictures = [[*(_colour(image, c)[1] for c in colourings.values()), _truth(image)] for image in chosen]
+    truths = [_truth(image) for image in chosen]
+    pictures = [[*(_colour(truth, c)[1] for c in colourings.values()), truth] for truth in truths]
     sheet = io.BytesIO()
     contact_sheet([*colourings, "truth"], pictures).save(sheet, "PNG")
     sources.write_bytes(f"{storage}/pictures.png", sheet.getvalue())
@@ -114,11 +116,11 @@ def _truth(image: bytes) -> np.ndarray:
     return training.centre_square(training.decode(image), SIZE)
 
 
-def _colour(image: bytes, colouring: Callable) -> tuple[float, np.ndarray]:
+def _colour(truth: np.ndarray, colouring: Callable) -> tuple[float, np.ndarray]:
     """A photograph's squared error in the seed's units, and the merged picture (H, W, 3)."""
-    grey = color.grey_of(_truth(image))
+    grey = color.grey_of(truth)
     lightness = torch.from_numpy(color.lightness(grey))[None, None]
-    ab = torch.from_numpy(color.rgb_to_lab(_truth(image))[..., 1:]).permute(2, 0, 1)[None]
+    ab = torch.from_numpy(color.rgb_to_lab(truth)[..., 1:]).permute(2, 0, 1)[None]
     predicted = colouring(lightness, ab)
     mse = chroma_loss(predicted, ab, "mse").item()
     return mse, color.merge(grey, np.ascontiguousarray(predicted[0].permute(1, 2, 0).numpy()))
@@ -129,7 +131,7 @@ def _measure(images: list[bytes], colouring: Callable) -> dict[str, float]:
     rows = []
     for image in images:
         truth = _truth(image)
-        mse, picture = _colour(image, colouring)
+        mse, picture = _colour(truth, colouring)
         row = {"mse": mse, "squared_error": float(np.mean((truth.astype(np.float64) - picture) ** 2))}
         row |= {"ssim": metrics.ssim(truth, picture), "ciede2000": metrics.ciede2000(truth, picture)}
         row |= {"colorfulness": metrics.colorfulness(picture), "true_colorfulness": metrics.colorfulness(truth)}

@@ -64,7 +64,7 @@ def main(config: SpeedConfig) -> int:
 
 def _write_photographs(folder: Path, config: SpeedConfig) -> list[bytes]:
     pictures = [getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
-    side, images = config.size * 9 // 8, []
+    side, images = training.prepared_side(config.size), []
     folder.mkdir()
     for i in range(config.photographs + 16):
         picture = pictures[i % 4]

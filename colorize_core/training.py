@@ -24,6 +24,11 @@ class Unsuitable(ValueError):
     """A photograph that training leaves out; the message is the reason, the same for all of its kind."""
 
 
+def prepared_side(size: int) -> int:
+    """Shorter side, in pixels, of what is stored for crops of ``size``: it leaves them room."""
+    return size * 9 // 8
+
+
 def prepare(data: bytes, side: int, min_chroma: float = 2.0) -> bytes:
     """One colour photograph as training stores it: upright, shorter side at most ``side`` pixels, JPEG.
 

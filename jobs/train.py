@@ -136,7 +136,7 @@ def main(config: TrainConfig) -> int:
     run = f"{storage}/{config.name}"
     _check_run(run, config)
     cluster.start()
-    side = config.size * 9 // 8  # room for random crops
+    side = training.prepared_side(config.size)
     recipe = shards.Preparation(
         source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma
     )
@@ -162,7 +162,8 @@ def _is_finished(run: str, config: TrainConfig, prepared: shards.Prepared) -> bo
     fs, root = url_to_fs(run)
     if not fs.exists(f"{root}/{WEIGHTS}"):
         return False
-    return logbook.read(run)[-1]["step"] >= prepared.counts["train"] // config.batch_size * config.epochs
+    order = stream.Order(prepared.counts["train"], config.batch_size, config.seed)
+    return logbook.read(run)[-1]["step"] >= order.steps * config.epochs
 
 
 def _check_start(config: TrainConfig) -> None:
