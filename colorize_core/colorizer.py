@@ -93,13 +93,14 @@ class Colorizer:
 
     @torch.inference_mode()
     def predict_ab(self, lightness: Tensor) -> Tensor:
-        """CIE L* in [0, 100], float32 (N, 1, H, W), to ab in CIE units, float32 (N, 2, H, W) on the CPU.
+        """CIE L* in [0, 100], float32 (N, 1, H, W), to ab in CIE units, float32 (N, 2, h, w) on the CPU.
 
         Height and width must be multiples of 32 (``thumbnail`` makes them so).
         """
         batch = lightness.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device):
-            return self.network(batch).float().clamp(-128, 127).cpu()
+            output = self.network(batch)
+        return self.network.chroma(output.float()).clamp(-128, 127).cpu()
 
     def predict(self, greys: list[np.ndarray]) -> list[np.ndarray]:
         """Chroma for grey scans of any sizes, (H, W) uint8 or uint16 each: ab in CIE units, float32 (h, w, 2) each.

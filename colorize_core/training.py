@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from colorize_core import color, photo
+from colorize_core import color, objective, photo
 from colorize_core.colorizer import autocast
-from colorize_core.objective import Objective, chroma_loss
+from colorize_core.objective import Objective
 
 MIN_SIDE = 64  # pixels
 
@@ -53,14 +53,19 @@ def prepare(data: bytes, side: int, min_chroma: float = 2.0) -> bytes:
 
 
 def examples(
-    images: Iterable[bytes], size: int, seeds: Iterable[tuple[int, ...]] | None = None, crop_area: float = 0.5
+    images: Iterable[bytes],
+    size: int,
+    seeds: Iterable[tuple[int, ...]] | None = None,
+    crop_area: float = 0.5,
+    aged: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Prepared photographs as (L*, ab), float32 (N, 1, size, size) in [0, 100] and (N, 2, size, size).
 
     With ``seeds``, one per photograph: a random resized crop (``crop_area`` of the area to all of it, aspect 3:4 to
-    4:3; the whole central square where ``crop_area`` is 1) and a random flip, which depend on the seed and the
-    photograph alone, so that batches can be made in any order and on any worker. Without: the shorter side resized
-    to ``size`` and the centre kept.
+    4:3; the whole central square where ``crop_area`` is 1), a random flip, and for a share ``aged`` of them the
+    lightness of an old photograph (see ``age``). All of it depends on the seed and the photograph alone, so that
+    batches can be made in any order and on any worker. Without: the shorter side resized to ``size`` and the centre
+    kept.
     """
     lab = []
     for data, seed in zip(images, itertools.repeat(None) if seeds is None else seeds, strict=False):
@@ -76,9 +81,50 @@ def examples(
             rgb = centre_square(rgb, size)
         if rng.random() < 0.5:
             rgb = np.ascontiguousarray(rgb[:, ::-1])
-        lab.append(color.rgb_to_lab(rgb))
+        example = color.rgb_to_lab(rgb)
+        if rng.random() < aged:
+            example[..., 0] = age(example[..., 0], rng)
+        lab.append(example)
     batch = torch.from_numpy(np.stack(lab)).permute(0, 3, 1, 2)
     return batch[:, :1], batch[:, 1:]
+
+
+def age(lightness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A photograph's lightness as an old print or film might show it: CIE L* in [0, 100], float32 (H, W), to the same.
+
+    Another contrast curve, fading, uneven light, blur, grain, scratches and dust, each by chance.
+    """
+    height, width = lightness.shape
+    aged = np.ascontiguousarray(lightness) / 100
+
+    def chance(probability: float) -> bool:
+        return rng.random() < probability
+
+    def noise(sigma: float) -> np.ndarray:
+        """Of unit variance, smooth over ``sigma`` pixels."""
+        field = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), sigma)
+        return field / (field.std() + 1e-6)
+
+    if chance(0.6):
+        aged **= math.exp(rng.uniform(-0.5, 0.5))
+    if chance(0.3):
+        aged += rng.uniform(0.03, 0.12) * noise(0.4 * min(height, width))
+    if chance(0.3):
+        aged = cv2.GaussianBlur(aged, (0, 0), rng.uniform(0.4, 1.6))
+    if chance(0.4):
+        black, white = rng.uniform(0, 0.25), rng.uniform(0.75, 1)
+        aged = black + (white - black) * aged
+    if chance(0.5):
+        aged += rng.uniform(0.01, 0.06) * noise(rng.uniform(0.2, 1.2))
+    if chance(0.15):  # scratches run along the film
+        for _ in range(rng.integers(1, 5)):
+            x, lean, tone = rng.uniform(0, width), rng.uniform(-0.05, 0.05) * width, float(rng.choice([0.1, 0.9]))
+            cv2.line(aged, (int(x), 0), (int(x + lean), height), tone, 1, cv2.LINE_AA)
+    if chance(0.15):
+        for _ in range(rng.integers(1, 12)):
+            place = (int(rng.integers(width)), int(rng.integers(height)))
+            cv2.circle(aged, place, int(rng.integers(1, 4)), float(rng.choice([0.05, 0.95])), -1, cv2.LINE_AA)
+    return 100 * np.clip(aged, 0, 1)
 
 
 def decode(image: bytes) -> np.ndarray:
@@ -110,8 +156,9 @@ def _random_crop(shape: tuple[int, ...], smallest: float, rng: np.random.Generat
 class Recipe:
     """How a network is trained; the defaults are ours."""
 
-    objective: Objective = "huber"
-    """What is minimised: Huber loss, or mean squared error in the seed's units."""
+    objective: Objective | None = None
+    """What is minimised: Huber loss, mean squared error in the seed's units, or the cross-entropy of a network that
+    gives a distribution over colours; by default that where there is one, and else Huber loss."""
     optimizer: Literal["adamw", "adam"] = "adamw"
     """AdamW with a weight decay of 0.01, or plain Adam."""
     learning_rate: float = 1e-3
@@ -125,6 +172,8 @@ class Recipe:
     in the beginning: at most (1 + step) / (10 + step)); 0 keeps the weights of the last step."""
     crop_area: float = 0.5
     """Smallest share of a photograph that a random crop shows; 1 always shows the central square."""
+    aged: float = 0.0
+    """Share of the photographs whose lightness is made to look old: faded, blurred, grainy, scratched."""
     freeze_batch_norm: bool = False
     """Normalise with the running statistics that the starting weights bring, and keep them: for small sets and small
     batches. Otherwise each worker normalises with its own batches, and the first worker's statistics are kept."""
@@ -138,6 +187,8 @@ class Recipe:
             raise ValueError(f"ema must lie in [0, 1), not {self.ema}")
         if not 0 < self.crop_area <= 1:
             raise ValueError(f"the crop area must lie in (0, 1], not {self.crop_area}")
+        if not 0 <= self.aged <= 1:
+            raise ValueError(f"aged must lie in [0, 1], not {self.aged}")
 
 
 class Training:
@@ -156,6 +207,7 @@ class Training:
         wrap: Callable[[nn.Module], nn.Module] = lambda network: network,
     ):
         self.recipe, self.device = recipe, torch.device(device)
+        self.objective = recipe.objective or objective.default(network)
         self.network = network.to(device, memory_format=torch.channels_last)
         self.step = 0
         """Steps done."""
@@ -183,8 +235,8 @@ class Training:
                     module.eval()
         lightness, ab = _to(lightness, self.device), _to(ab, self.device)
         with autocast(self.device):
-            predicted = self._forward(lightness)
-        loss = chroma_loss(predicted.float(), ab, self.recipe.objective)
+            output = self._forward(lightness)
+        loss = objective.loss(self.network, output.float(), ab, self.objective)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.recipe.clip:
@@ -239,7 +291,7 @@ def _warmup_cosine(steps: int) -> Callable[[int], float]:
 
 @torch.inference_mode()
 def validate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], objective: Objective, device: torch.device
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], minimised: Objective, device: torch.device
 ) -> Tensor:
     """Sums over a validation set: loss, mean squared error in the seed's units, photographs; float64 (3,).
 
@@ -250,10 +302,9 @@ def validate(
     for lightness, ab in batches:
         lightness, ab = _to(lightness, device), _to(ab, device)
         with autocast(device):
-            predicted = network(lightness).float()
-        for i, name in enumerate((objective, "mse")):
-            sums[i] += chroma_loss(predicted, ab, name).item() * len(ab)
-        sums[2] += len(ab)
+            output = network(lightness).float()
+        both = [objective.loss(network, output, ab, name) for name in (minimised, "mse")]
+        sums += torch.tensor([*both, 1.0], dtype=torch.float64) * len(ab)
     return sums
 
 

@@ -89,7 +89,14 @@ class Order:
 
 
 def batches(
-    prepared: Prepared, order: Order, first: int, epochs: int, balance: bool, size: int, crop_area: float
+    prepared: Prepared,
+    order: Order,
+    first: int,
+    epochs: int,
+    balance: bool,
+    size: int,
+    crop_area: float,
+    aged: float = 0.0,
 ) -> Iterator[tuple["Tensor", "Tensor"]]:
     """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end.
 
@@ -113,15 +120,17 @@ def batches(
             compute=ray.data.TaskPoolStrategy(size=2),
         )
         yield from rows.iter_torch_batches(
-            batch_size=order.share, prefetch_batches=4, collate_fn=partial(_examples, order.seed, size, crop_area)
+            batch_size=order.share, prefetch_batches=4, collate_fn=partial(_examples, order.seed, size, crop_area, aged)
         )
 
 
-def _examples(seed: int, size: int, crop_area: float, rows: dict[str, np.ndarray]) -> tuple["Tensor", "Tensor"]:
+def _examples(
+    seed: int, size: int, crop_area: float, aged: float, rows: dict[str, np.ndarray]
+) -> tuple["Tensor", "Tensor"]:
     from colorize_core import training
 
     seeds = [(seed, epoch, draw) for epoch, draw in zip(rows["epoch"], rows["draw"], strict=True)]
-    return training.examples(rows["image"], size, seeds, crop_area)
+    return training.examples(rows["image"], size, seeds, crop_area, aged)
 
 
 def _read_window(

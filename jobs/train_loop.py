@@ -72,7 +72,7 @@ def train_worker(settings: dict) -> None:
             whole = state.state_dict() | {"history": history, "recent": recent, "random": torch.get_rng_state()}
             torch.save(whole, Path(folder, "state.pt"))
             summary = asdict(config) | {"photographs": prepared.counts["train"], "metrics": metrics}
-            for private in ("source", "storage"):  # paths and buckets of whoever trained
+            for private in ("source", "storage", "config"):  # paths and buckets of whoever trained
                 del summary[private]
             packed = colorizer.pack_weights(
                 state.average, config.network, config.network_settings, config.size, summary
@@ -85,14 +85,14 @@ def train_worker(settings: dict) -> None:
             for buffer in [*state.network.buffers(), *state.average.buffers()]:
                 torch.distributed.broadcast(buffer, 0)
         share = stream.validation_batches(prepared, "validation", order.share, config.size, rank, workers)
-        loss, mse, count = summed(training.validate(state.average, share, config.objective, device)).tolist()
+        loss, mse, count = summed(training.validate(state.average, share, state.objective, device)).tolist()
         return {"loss": loss / count, "mse": mse / count}
 
     pace = _Pace(config.epochs * order.steps, order.share * workers)
     saved_at = time.monotonic()
     losses: list[torch.Tensor] = []  # of the steps since the last tick
     for lightness, ab in stream.batches(
-        prepared, order, state.step, config.epochs, bool(config.balance), config.size, config.crop_area
+        prepared, order, state.step, config.epochs, bool(config.balance), config.size, config.crop_area, config.aged
     ):
         if pace.first is None:  # the first batch is there
             pace.begin(state.step)
@@ -145,8 +145,8 @@ def _write_down(run: str, history: list[dict], model, prepared: shards.Prepared,
         truth = training.centre_square(training.decode(image), size)
         grey = color.grey_of(truth)
         lightness = torch.from_numpy(color.lightness(grey))[None, None]
-        ab = model.eval()(lightness.to(next(model.parameters()).device))[0].permute(1, 2, 0).float().cpu().numpy()
-        rows.append([grey, color.merge(grey, ab), truth])
+        ab = model.chroma(model.eval()(lightness.to(next(model.parameters()).device)).float())
+        rows.append([grey, color.merge(grey, ab[0].permute(1, 2, 0).cpu().numpy()), truth])
     sheet = io.BytesIO()
     contact_sheet(["grey", f"epoch {epoch}", "truth"], rows).save(sheet, "JPEG", quality=92)
     sources.write_bytes(f"{run}/sheets/epoch-{epoch:04d}.jpg", sheet.getvalue())

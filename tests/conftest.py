@@ -7,6 +7,7 @@ import pytest
 from tests import sample_archive
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as jobs does
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

