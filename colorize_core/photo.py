@@ -1,38 +1,30 @@
-"""Reading and writing one photograph: formats, orientation, profiles, bit depth, metadata."""
+"""Reading one photograph: formats, pages, orientation, profiles, bit depth."""
 
 import io
-import struct
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from typing import NamedTuple
 
-import cv2
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from colorize_core import color
+from colorize_core import color, exif
 
 MAX_PIXELS = 400_000_000  # a decompression bomb declares more; the largest archival masters do not
-DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit lies below a 100-megapixel master; ours is checked before decoding
 
 # Pillow renders these through an external program or a handler that the user installs.
 _NOT_RASTER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 
-# Tags that describe how a TIFF stored its pixels, untrue of the photograph once it is stored anew.
-_STORAGE_TAGS = {
-    *range(254, 260), 262, 263, 266, 273, 274, 277, 278, 279, 284, 292, 293, 301, 317, 318, 319, 320, 322, 323, 324,
-    325, 330, 332, 338, 339, 347, 512, 513, 514, 529, 530, 531, 532, 700, 34377, 34675, 37724,
-}  # fmt: skip
-
-_SUB_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-
 # Values of the TIFF 6.0 tags PhotometricInterpretation, PlanarConfiguration and ExtraSamples.
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _PLANAR = 2
+_REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
+_NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 254, 258, 262
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
 
@@ -53,7 +45,7 @@ class Photo:
     alpha: np.ndarray | None = None
     """(H, W) of the type of ``pixels``, unassociated; None where the file has no alpha."""
     exif: bytes | None = None
-    """A TIFF-structured EXIF block without orientation and without the "Exif" prefix."""
+    """A little-endian EXIF block (see ``exif.kept``) without orientation and without the "Exif" prefix."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical resolution in dots per inch."""
 
@@ -78,20 +70,47 @@ class Photo:
         return self.pixels.dtype.itemsize * 8
 
 
-def read(data: bytes) -> Photo:
+class Page(NamedTuple):
+    """What a file declares of one of its pages."""
+
+    width: int
+    """In pixels; where an orientation turns the photograph by a quarter, this may be its height."""
+    height: int
+    bits: int
+    """Bits per sample that ``read`` will give: 8 or 16."""
+
+
+def measure(data: bytes) -> list[Page]:
+    """The pages of a photograph, from the headers alone: nothing is decoded.
+
+    A TIFF has as many as it has directories of its own that are neither reduced copies nor masks. Every other
+    format has one: the first frame of an animation, the main picture of an MPO. Raises ``PhotoError``.
+    """
+    with _said_clearly(data), Image.open(io.BytesIO(data)) as image:
+        return list(_pages(image, data).values())
+
+
+def read(data: bytes, page: int = 0) -> Photo:
     """Decode a photograph in any raster format Pillow knows, and 16-bit PNG and TIFF at their full depth.
 
-    The first frame or page is read. EXIF orientation is applied, an embedded ICC profile is converted to
-    sRGB (one that cannot be used is ignored, as viewers do), associated alpha is divided out. 16-bit
+    ``page`` is an index into what ``measure`` lists. EXIF orientation is applied, an embedded ICC profile is
+    converted to sRGB (one that cannot be used is ignored, as viewers do), associated alpha is divided out. 16-bit
     samples stay 16 bits; 32-bit and floating samples become 16 bits, stretched over their own range
     where they leave [0, 65535] or [0, 1]. Raises ``PhotoError``.
     """
+    with _said_clearly(data):
+        return _read(data, page)
+
+
+@contextmanager
+def _said_clearly(data: bytes) -> Iterator[None]:
+    """Turns all that goes wrong with ``data`` into a ``PhotoError``."""
     if not data:
         raise PhotoError("the file is empty (0 bytes): copy it again from where it came from")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow and tifffile warn of oddities that they then get over
-            return _read(data)
+            yield
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -108,10 +127,17 @@ def read(data: bytes) -> Photo:
         ) from error
 
 
-def _read(data: bytes) -> Photo:
-    with Image.open(io.BytesIO(data)) as image:
-        if image.format in _NOT_RASTER:
-            raise PhotoError(f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF")
+def _pages(image: Image.Image, data: bytes) -> dict[int, Page]:
+    """The pages under the numbers of their frames; leaves ``image`` at any of them."""
+    if image.format in _NOT_RASTER:
+        raise PhotoError(f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF")
+    frames = [image.tell()]
+    if image.format == "TIFF" and image.tag_v2.next:
+        kinds = [page.get(_NEW_SUBFILE_TYPE) for page in exif.chain(data)]
+        frames = [i for i, kind in enumerate(kinds) if not (kind and kind.data[0] & _REDUCED_OR_MASK)] or [0]
+    pages = {}
+    for frame in frames:
+        _select(image, frame)
         width, height = image.size
         if not width * height:
             raise PhotoError(f"it declares {width} x {height} pixels, which is no picture: scan or copy it again")
@@ -120,10 +146,29 @@ def _read(data: bytes) -> Photo:
                 f"it declares {width} x {height} pixels, above the limit of {MAX_PIXELS // 10**6} megapixels: "
                 "cut it into parts, or check whether the file is damaged"
             )
+        deep = _is_deep(image, data) or image.mode in ("I", "F") or image.mode.startswith("I;")
+        pages[frame] = Page(width, height, 16 if deep else 8)
+    return pages
+
+
+def _select(image: Image.Image, frame: int) -> None:
+    if frame != image.tell():
+        image.info.clear()  # else a page without a profile or resolution has that of the one before
+        image.seek(frame)
+
+
+def _read(data: bytes, page: int) -> Photo:
+    with Image.open(io.BytesIO(data)) as image:
+        frames = list(_pages(image, data))
+        if not 0 <= page < len(frames):
+            raise PhotoError(f"it has no page {page + 1}, only {len(frames)}: check whether the file has changed")
+        frame = frames[page]
+        _select(image, frame)
         profile = image.info.get("icc_profile")
-        dpi, exif = _dpi(image), _exif(image)
-        channels = _read_deep(data, image)
-        if channels is None:
+        dpi, block = _dpi(image), exif.kept(image, data)
+        if _is_deep(image, data):
+            channels = _read_deep_png(data, image) if image.format == "PNG" else _read_deep_tiff(data, frame)
+        else:
             image.load()
             channels = _channels(image)
         # After decoding: where Pillow has turned the picture itself, as it does a TIFF, it drops the tag.
@@ -133,7 +178,7 @@ def _read(data: bytes) -> Photo:
     pixels = np.ascontiguousarray(channels[..., 0] if colours == 1 else channels[..., :3])
     if profile:
         pixels = _to_srgb(pixels, profile)
-    return Photo(pixels, alpha, exif, dpi)
+    return Photo(pixels, alpha, block, dpi)
 
 
 def _channels(image: Image.Image) -> np.ndarray:
@@ -169,46 +214,62 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """Levels without a known white to uint16."""
+    """Levels without a known white, (H, W), to uint16."""
     if values.dtype == np.uint16:
         return values
     floating = values.dtype.kind == "f"
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = values.min(), values.max()
+    if floating:
+        values = np.nan_to_num(values)
+    low, high = float(values.min()), float(values.max())
     unit = 1.0 if floating and high <= 1 else 65535.0
     if low < 0 or high > unit:
-        values, unit = values - low, max(high - low, 1e-12)
-    return np.rint(values / unit * 65535).astype(np.uint16)
+        unit = max(high - low, 1e-12)
+    else:
+        low = 0.0
+    levels = np.empty(values.shape, np.uint16)
+    for row, line in zip(levels, values, strict=True):  # by lines, for whole scans in float64 take 8 bytes a pixel
+        row[:] = np.rint((line.astype(np.float64) - low) / unit * 65535)
+    return levels
 
 
-def _read_deep(data: bytes, image: Image.Image) -> np.ndarray | None:
-    """16-bit samples that Pillow would cut to 8 bits, (H, W, C); None where Pillow reads them as they are."""
-    if image.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6):
-        image.load()  # checks that the file is whole
-        return np.atleast_3d(imagecodecs.png_decode(data))
-    if image.format == "TIFF" and set(image.tag_v2.get(258, ())) == {16}:
-        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-            page = tiff.pages[0]
-            photometric, extra = int(page.photometric), [int(kind) for kind in page.extrasamples]
-            if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
-                return None
-            pixels = np.atleast_3d(page.asarray().squeeze()).astype(np.uint16)
-            if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
-                pixels = np.moveaxis(pixels, 0, -1)
-            if photometric == _MIN_IS_WHITE:
-                pixels = 65535 - pixels
-            colours = 3 if photometric == _RGB else 1
-            has_alpha = extra[:1] in ([_ASSOCIATED_ALPHA], [_UNASSOCIATED_ALPHA])
-            if extra[:1] == [_ASSOCIATED_ALPHA]:
-                pixels = _unassociated(pixels, colours)
-            return pixels[..., : colours + has_alpha]
-    return None
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether samples have 16 bits that Pillow would cut to 8."""
+    if image.format == "PNG":
+        return data[24] == 16 and data[25] in (2, 4, 6)  # bit depth and colour type
+    return (
+        image.format == "TIFF"
+        and set(image.tag_v2.get(_BITS_PER_SAMPLE, ())) == {16}
+        and image.tag_v2.get(_PHOTOMETRIC, _MIN_IS_WHITE) in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB)
+    )
 
 
-def _unassociated(pixels: np.ndarray, colours: int) -> np.ndarray:
-    alpha = np.maximum(pixels[..., colours : colours + 1], 1) / 65535
-    colour = np.rint(pixels[..., :colours] / alpha).clip(0, 65535).astype(np.uint16)
-    return np.concatenate([colour, pixels[..., colours:]], axis=2)
+def _read_deep_png(data: bytes, image: Image.Image) -> np.ndarray:
+    """(H, W, 2 | 3 | 4) uint16."""
+    image.load()  # checks that the file is whole
+    return np.atleast_3d(imagecodecs.png_decode(data))
+
+
+def _read_deep_tiff(data: bytes, frame: int) -> np.ndarray:
+    """(H, W, 1 | 2 | 3 | 4) uint16."""
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[frame]
+        pixels = np.atleast_3d(page.asarray().squeeze()).astype(np.uint16, copy=False)
+        if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
+            pixels = np.moveaxis(pixels, 0, -1)
+        if page.photometric == _MIN_IS_WHITE:
+            np.invert(pixels, out=pixels)
+        colours = 3 if page.photometric == _RGB else 1
+        extra = page.extrasamples[:1]
+    if extra == (_ASSOCIATED_ALPHA,):
+        _unassociate(pixels, colours)
+    return pixels[..., : colours + (extra in ((_ASSOCIATED_ALPHA,), (_UNASSOCIATED_ALPHA,)))]
+
+
+def _unassociate(pixels: np.ndarray, colours: int) -> None:
+    """Divide the alpha in channel ``colours`` out of those before it, in place."""
+    for line in pixels:
+        alpha = np.maximum(line[:, colours : colours + 1], 1) / 65535
+        line[:, :colours] = np.rint(line[:, :colours] / alpha).clip(0, 65535)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -254,63 +315,4 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
         x, y = (float(value) for value in image.info.get("dpi", (0, 0)))
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (x, y) if 1 <= x <= 1e5 and 1 <= y <= 1e5 else None
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    kept = Image.Exif()
-    try:
-        exif = image.getexif()
-        for tag, value in exif.items():
-            if tag not in _STORAGE_TAGS and tag not in _SUB_IFDS:
-                kept[tag] = value
-        for tag in _SUB_IFDS:
-            kept.get_ifd(tag).update(exif.get_ifd(tag))
-        return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) or any(map(kept.get_ifd, _SUB_IFDS)) else None
-    except Exception:  # damaged metadata must not cost the photograph
-        return None
-
-
-def encode_png(
-    rgb: np.ndarray,
-    alpha: np.ndarray | None = None,
-    exif: bytes | None = None,
-    dpi: tuple[float, float] | None = None,
-    xmp: str | None = None,
-) -> bytes:
-    """sRGB, (H, W, 3) uint8 or uint16, to a PNG of the same depth, with the metadata of ``Photo``.
-
-    ``alpha`` is (H, W) of the same type, ``xmp`` an XMP packet. The file declares sRGB.
-    """
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR) if alpha is None else cv2.merge([*cv2.split(rgb)[::-1], alpha])
-    png = cv2.imencode(".png", bgr)[1].tobytes()
-    chunks = [_chunk(b"sRGB", b"\0")]
-    if dpi:
-        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", round(dpi[0] / 0.0254), round(dpi[1] / 0.0254), 1)))
-    if exif:
-        chunks.append(_chunk(b"eXIf", exif))
-    if xmp:
-        chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp.encode()))
-    after_header = 33  # signature and IHDR
-    return png[:after_header] + b"".join(chunks) + png[after_header:]
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def provenance_xmp(system: str, version: str, source_sha256: str) -> str:
-    """An XMP packet that says the colours are machine-made, in the terms of IPTC Photo Metadata 2025.1.
-
-    ``system`` and ``version`` name what made them; ``source_sha256`` identifies the file they were made from.
-    """
-    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-<Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
-<Iptc4xmpExt:AISystemUsed>{escape(system)}</Iptc4xmpExt:AISystemUsed>
-<Iptc4xmpExt:AISystemVersionUsed>{escape(version)}</Iptc4xmpExt:AISystemVersionUsed>
-<dc:source>sha256:{source_sha256}</dc:source>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="r"?>"""
+    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None  # Pillow has 1 for a TIFF without

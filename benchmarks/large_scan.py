@@ -1,0 +1,79 @@
+"""How much memory a worker needs for a scan of 100 megapixels.
+
+    python -m benchmarks.large_scan
+
+Makes grey scans of 10,000 x 10,000 pixels (a photograph enlarged, with the noise of a scanner) in a temporary folder,
+colours each in a process of its own, from the file's bytes to the colour photograph's, and prints the highest
+resident set of that process beside what it was once weights and libraries were loaded.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+import tifffile
+from skimage import data
+
+from colorize_core import encoding, photo
+from colorize_core.colorizer import Colorizer
+
+SIDE = 10_000
+CASES = [
+    ("uncompressed.tif", "tiff"), ("uncompressed.tif", "png"),
+    ("deflate.tif", "tiff"), ("deflate.tif", "png"),
+    ("grey.jpg", "jpeg"), ("grey.jpg", "png"),
+]  # fmt: skip
+
+
+def make_scans(folder: Path) -> None:
+    """The files that CASES names: 16-bit TIFF and 8-bit JPEG."""
+    rng = np.random.default_rng(0)
+    small = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2GRAY).astype(np.float32) * 257
+    scan = np.empty((SIDE, SIDE), np.uint16)
+    for row, line in zip(scan, cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR), strict=True):
+        row[:] = (line + rng.normal(0, 300, SIDE)).clip(0, 65535)
+    tifffile.imwrite(folder / "uncompressed.tif", scan, photometric="minisblack", rowsperstrip=64)
+    options = {"compression": "zlib", "predictor": True, "rowsperstrip": 64}
+    tifffile.imwrite(folder / "deflate.tif", scan, photometric="minisblack", **options)
+    (folder / "grey.jpg").write_bytes(imagecodecs.jpeg8_encode((scan >> 8).astype(np.uint8), level=90))
+
+
+def colour(path: Path, format: str, result) -> None:
+    """Sends megabytes before, megabytes at the highest, megabytes of output, and seconds."""
+    colorizer = Colorizer.load("resnet18", "cpu")
+    colorizer.colorize(photo.Photo(np.zeros((64, 64), np.uint16)))  # the first time allocates what stays
+    before, started = peak_mb(), time.monotonic()
+    scan = photo.read(path.read_bytes())
+    rgb = colorizer.colorize(scan)
+    output = encoding.encode(rgb, format, scan.alpha, scan.exif, scan.dpi)
+    result.send((before, peak_mb(), len(output) / 1e6, time.monotonic() - started))
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
+
+
+def main() -> None:
+    print(f"{SIDE:,} x {SIDE:,} pixels{'before, MB':>28} {'peak, MB':>9} {'output, MB':>11} {'seconds':>8}")
+    fresh = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        maker = fresh.Process(target=make_scans, args=(Path(folder),))
+        maker.start()
+        maker.join()
+        for name, format in CASES:
+            receiver, sender = fresh.Pipe(duplex=False)
+            process = fresh.Process(target=colour, args=(Path(folder) / name, format, sender))
+            process.start()
+            sender.close()
+            before, peak, size, seconds = receiver.recv()
+            process.join()
+            print(f"{f'{name} -> {format}':38} {before:10,.0f} {peak:9,.0f} {size:11,.0f} {seconds:8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
