@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: setup demo test cluster-test clean
+.PHONY: setup demo test cluster-test chaos clean
 
 # The environment is made once, and again when the pins change.
 setup: .venv/installed
@@ -22,6 +22,9 @@ test: setup
 # Minutes each, so not part of `test`.
 cluster-test: setup
 	.venv/bin/python -m pytest -m cluster
+
+chaos: setup
+	.venv/bin/python -m pytest -m chaos
 
 clean:
 	rm -rf .venv demo-out

@@ -21,10 +21,13 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("bits", pa.int8()),
+        ("pages", pa.int32()),
+        ("kind", pa.string()),  # grey, color, tinted or text
         ("source_sha256", pa.string()),
         ("output_sha256", pa.string()),
         ("model", pa.string()),  # weights' name and digest
-        ("settings", pa.string()),  # digest of every option that changes the output
+        ("settings", pa.string()),  # digest of what else the output depends on; OUTPUT/settings/DIGEST.json names it
+        ("provenance", pa.bool_()),  # whether the output says that its colours are machine-made
         ("colorfulness", pa.float32()),
         ("confidence", pa.float32()),  # null where the network gives none
         ("seconds", pa.float32()),
@@ -59,7 +62,7 @@ class Catalog:
         for path in self._files():
             try:
                 with self._fs.open(path, "rb") as file:
-                    tables.append(pq.read_table(file, columns=wanted))
+                    tables.append(_complete(pq.read_table(file, columns=wanted), wanted))
             except pa.ArrowInvalid:
                 continue
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
@@ -79,3 +82,11 @@ class Catalog:
         if not self._fs.exists(self._root):  # object stores have no empty folders
             return []
         return sorted(path for path in self._fs.ls(self._root, detail=False) if path.endswith(".parquet"))
+
+
+def _complete(table: pa.Table, columns: list[str]) -> pa.Table:
+    """With nulls for columns that an earlier version did not write."""
+    for name in set(columns) - set(table.column_names):
+        field = SCHEMA.field(name)
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(columns)

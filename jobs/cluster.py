@@ -1,14 +1,17 @@
 """Finding a Ray cluster or starting a local one, and ending a job with a sentence and an exit status."""
 
+import argparse
 import contextlib
+import dataclasses
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
-OK, USAGE, SOME_ERRORS, INTERRUPTED = 0, 2, 3, 130  # exit statuses; Python's own for a failed job is 1
+OK, FAILED, USAGE, SOME_ERRORS, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 
 Config = TypeVar("Config")
 
@@ -88,7 +91,49 @@ def command_line(main: Callable[[Config], int], config: type[Config], program: s
     import tyro
 
     settings = (tyro.conf.FlagCreatePairsOff,)
-    run(lambda: main(tyro.cli(config, prog=f"python -m {program}", config=settings)))
+
+    def parsed() -> Config:
+        default, arguments = _from_file(config, sys.argv[1:])
+        return tyro.cli(config, prog=f"python -m {program}", args=arguments, default=default, config=settings)
+
+    run(lambda: main(parsed()))
+
+
+def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | None, list[str]]:
+    """Where the arguments name a file with --config: its values, as defaults of what the command line must name and
+    as arguments that those of the command line supersede.
+    """
+    import tyro
+    import yaml
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    path = parser.parse_known_args(arguments)[0].config
+    if path is None:
+        return None, arguments
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config {path} cannot be read ({reason}): give a YAML file") from error
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if not isinstance(values, dict):
+        raise UsageError(f"--config {path} must hold lines like `format: png`, with the names of the options")
+    values = {str(name).replace("-", "_"): value for name, value in values.items()}
+    if unknown := sorted(set(values) - set(fields) | set(values) & {"config"}):
+        raise UsageError(f"--config {path} has {', '.join(unknown)}; there are only {', '.join(fields)}")
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    given, lists = [], []
+    for name, value in values.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):  # as a flag, which exists for what differs from the default
+            given += [] if value == fields[name].default else [flag if value else f"--no-{flag[2:]}"]
+        elif isinstance(value, list):  # in the end, or it would take what follows
+            lists += [] if flag in arguments else [flag, *map(str, value)]
+        elif value is not None and name not in required:
+            given += [flag, str(value)]
+    default = config(**{name: values.get(name, tyro.MISSING) for name in required})
+    return default, [*given, *arguments, *lists]
 
 
 def run(job: Callable[[], int]) -> None:

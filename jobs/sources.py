@@ -3,6 +3,8 @@
 import contextlib
 import os
 import posixpath
+import re
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import get_protocol
+from fsspec.utils import get_protocol, glob_translate
 from pyarrow import csv
 
 from jobs.cluster import UsageError
@@ -38,33 +40,91 @@ def absolute(uri: str) -> str:
     return LocalFileSystem._strip_protocol(uri) if is_local(uri) else uri.rstrip("/")
 
 
+LISTING = pa.schema(
+    [
+        ("uri", pa.large_binary()),  # bytes: a file's name need not be valid UTF-8, and Arrow's strings must be
+        ("path", pa.large_binary()),
+        ("version", pa.string()),
+        ("bytes", pa.int64()),  # size of the file; 0 where it is not known
+    ]
+)
+
+
 def list_sources(source: str) -> list[Source]:
     """Every file under ``source``, or that it lists, sorted by path. Raises ``UsageError`` where there is none."""
+    columns = [listing(source)[name].to_pylist() for name in ("uri", "path", "version")]
+    return [Source(os.fsdecode(uri), os.fsdecode(path), version) for uri, path, version in zip(*columns, strict=True)]
+
+
+def listing(source: str) -> pa.Table:
+    """The same as a table of ``LISTING``'s columns, which holds a million files in about 200 MB."""
     try:
         fs, root = url_to_fs(source)
         if fs.isfile(root) and _is_list(fs, root):
-            return _listed(fs, root)
-        if fs.isfile(root):
-            found, base = {root: fs.info(root)}, root.rpartition("/")[0]
+            table = _listed(fs, root)
+        elif fs.isfile(root):
+            table = _found(fs, root.rpartition("/")[0], [(root, fs.info(root))])
+        elif isinstance(fs, LocalFileSystem) and os.path.isdir(root):
+            table = _found(fs, root, _walk(root))
         elif fs.exists(root):
-            found, base = fs.find(root, detail=True), root.rstrip("/")
-        elif any(character in root for character in "*?["):
-            found = fs.glob(root, detail=True)
-            base = root[: min(root.index(c) for c in "*?[" if c in root)].rpartition("/")[0]
+            table = _found(fs, root, fs.find(root, detail=True).items())
+        elif _is_glob(root):
+            table = _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items())
         else:
             raise UsageError(f"{source} does not exist: check the path")
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{source} cannot be listed ({error}): check the path and your credentials") from error
-    files = [
-        Source(_uri(fs, path), path.removeprefix(base).lstrip("/"), _version(info))
-        for path, info in sorted(found.items())
-        if info["type"] == "file"
-    ]
-    if not files:
+    if not len(table):
         raise UsageError(f"{source} holds no files: point to a folder with photographs in it")
-    return files
+    return table.sort_by("path")
+
+
+def covers(source: str, uri: str) -> bool:
+    """Whether a file at ``uri`` would be listed under ``source``, a folder or a glob."""
+    fs, root = url_to_fs(source)
+    if not is_local(source) or not is_local(uri):
+        path = url_to_fs(uri)[1] if get_protocol(uri) == get_protocol(source) else ""
+    else:
+        root, path = os.path.realpath(root), os.path.realpath(absolute(uri))
+    if _is_glob(root) and not fs.exists(root):
+        return re.match(glob_translate(root), path) is not None
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, dict]]) -> pa.Table:
+    base = base.rstrip("/")
+    uris, paths, versions, sizes = [], [], [], []
+    for path, info in files:
+        if info["type"] == "file":
+            uris.append(os.fsencode(_uri(fs, path)))
+            paths.append(os.fsencode(path.removeprefix(base).lstrip("/")))
+            versions.append(_version(info))
+            sizes.append(info.get("size") or 0)
+    return pa.table([uris, paths, versions, sizes], schema=LISTING)
+
+
+def _walk(folder: str) -> Iterator[tuple[str, dict]]:
+    """Files under a local folder, many times as fast as fsspec. Links to files are followed, those to folders not."""
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file():
+                    with contextlib.suppress(FileNotFoundError):  # gone since
+                        stat = entry.stat()
+                        yield entry.path, {"type": "file", "size": stat.st_size, "mtime": stat.st_mtime}
+
+
+def _is_glob(path: str) -> bool:
+    return any(character in path for character in "*?[")
+
+
+def _folder_of_glob(pattern: str) -> str:
+    return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
 
 
 def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
@@ -74,7 +134,7 @@ def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
     return path.endswith((".txt", ".csv"))
 
 
-def _listed(fs: fsspec.AbstractFileSystem, path: str) -> list[Source]:
+def _listed(fs: fsspec.AbstractFileSystem, path: str) -> pa.Table:
     """The files that a list names: a line each (.txt), or the column ``uri`` or else the first one (.csv, .parquet).
 
     A relative name is relative to the list. What does not exist is listed too, so that it is accounted for.
@@ -94,24 +154,26 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> list[Source]:
     names = sorted({str(name).strip() for name in names if name} - {""})
     folder = _uri(fs, path.rpartition("/")[0])
 
-    def source(name: str) -> Source:
+    def entry(name: str) -> tuple[bytes, bytes, str, int]:
         if "://" in name or name.startswith("/"):
             uri, name = absolute(name), name.partition("://")[2] or name
         else:
             uri = f"{folder}/{name}"
         try:
-            entry_fs, entry = url_to_fs(uri)
-            version = _version(entry_fs.info(entry))
+            entry_fs, place = url_to_fs(uri)
+            info = entry_fs.info(place)
         except (OSError, ValueError, ImportError):
-            version = ""
+            info = None
         # An output's place is made from this, and must stay inside of OUTPUT.
-        return Source(uri, posixpath.normpath("/" + name).lstrip("/"), version)
+        inside = posixpath.normpath("/" + name).lstrip("/")
+        version, size = (_version(info), info.get("size") or 0) if info else ("", 0)
+        return os.fsencode(uri), os.fsencode(inside), version, size
 
     with ThreadPoolExecutor(32) as threads:  # an object store answers each question in milliseconds, not microseconds
-        files = list(threads.map(source, names))
+        files = list(threads.map(entry, names))
     if not files:
         raise UsageError(f"{path} names no files: give one path or URI per line, or a column called uri")
-    return files
+    return pa.table([list(column) for column in zip(*files, strict=True)], schema=LISTING)
 
 
 def _uri(fs: fsspec.AbstractFileSystem, path: str) -> str:

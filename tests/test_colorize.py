@@ -1,7 +1,9 @@
 """The bulk job, on a small archive with good and bad files."""
 
+import ctypes
 import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from benchmarks.exactness import fraction_kept
-from colorize_core import photo
+from colorize_core import encoding, photo
 from colorize_core.colorizer import Colorizer
 from jobs import colorize
 from jobs.catalog import SCHEMA
@@ -102,7 +104,7 @@ def test_photographs_carry_what_the_scan_carried_and_say_who_coloured_them(job):
     assert image.getexif()[ExifTags.Base.DateTime] == "1969:07:20 20:17:40"
     assert ExifTags.Base.Orientation not in image.getexif() and image.size == (451, 300)
     description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    assert description["DigitalSourceType"] == photo.DIGITAL_SOURCE_TYPE
+    assert description["DigitalSourceType"] == encoding.DIGITAL_SOURCE_TYPE
     assert Colorizer.load("default", "cpu").model in description["AISystemVersionUsed"]
     tiff = Image.open(output / "images/coffee-16-bit.tif.png")
     assert round(tiff.info["dpi"][0]) == 600
@@ -198,7 +200,7 @@ def test_s3_in_and_out(ray_local, samples):
 
 
 def test_difficult_files(ray_local, shared, tmp_path):
-    assert run(shared / "odd", tmp_path) == 3
+    assert run(shared / "odd", tmp_path, format="keep", if_color="recolor") == 3
     rows = pq.read_table(tmp_path / "catalog").to_pylist()
     assert len(rows) == 173
     for row in rows:
@@ -209,3 +211,60 @@ def test_difficult_files(ray_local, shared, tmp_path):
         else:
             assert row["status"] == "error" and len(row["error"]) > 40
     assert sum(row["status"] == "ok" for row in rows) == 151
+
+
+def hold_the_gil(seconds: int) -> None:
+    """As a decoder written in C can: no other thread of the process runs meanwhile."""
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+class FaultyActor(colorize.ColorizeActor):
+    """Its decoder crashes its process at some photographs, and hangs at others."""
+
+    def _decode(self, scan):
+        if "crash" in scan.path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "hang" in scan.path:
+            hold_the_gil(600)
+        super()._decode(scan)
+
+
+def test_a_file_that_crashes_or_hangs_the_decoder_is_a_row(ray_local, tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    for i in range(20):
+        name = {7: "crash.png", 13: "hang.png"}.get(i, f"{i:02d}.png")
+        Image.fromarray(np.full((32, 40 + i), 90, np.uint8)).save(tmp_path / "scans" / name)
+    monkeypatch.setattr(colorize, "ColorizeActor", FaultyActor)
+    assert run(tmp_path / "scans", tmp_path / "out", timeout=2.0, actors=1) == 3
+    rows = catalog(tmp_path / "out")
+    assert len(rows) == 20
+    assert {path for path, row in rows.items() if row["status"] != "ok"} == {"crash.png", "hang.png"}
+    assert "twice" in rows["crash.png"]["error"] and "--timeout" in rows["hang.png"]["error"]
+
+
+def test_a_hopeless_job_stops_early(ray_local, tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    for i in range(200):
+        (tmp_path / f"scans/{i:03d}.jpg").write_bytes(b"\xff\xd8\xff" + bytes([i]))
+    assert run(tmp_path / "scans", tmp_path / "out", max_error_rate=0.5) == 1
+    assert "--max-error-rate 0.5" in capsys.readouterr().err
+    assert 100 <= len(catalog(tmp_path / "out")) <= 200, "what was done is recorded"
+
+
+def test_for_machines_and_without_doing_anything(ray_local, tmp_path, samples, capsys):
+    options = {"source": str(samples / "scans"), "output": str(tmp_path / "out"), "format": "parquet", "json": True}
+    assert colorize.main(colorize.ColorizeConfig(**options, dry_run=True)) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["todo"] == 8 and planned["why"] == {"new": 8} and planned["core_seconds"] > 0
+    assert not (tmp_path / "out/parquet").exists()
+
+    assert colorize.main(colorize.ColorizeConfig(**options)) == 3
+    said = capsys.readouterr()
+    summary = json.loads(said.out)
+    assert summary["status"] == {"ok": 6, "error": 1, "skipped": 1} and summary["kind"] == {"grey": 6}
+    assert {group["status"] for group in summary["reasons"]} == {"error", "skipped"}
+    assert "6 coloured, 1 failed, 1 skipped" in said.err
+    table = pq.read_table(summary["photographs"])
+    assert len(table) == 6 and table.schema.field("image").type.names == ["bytes", "path"]
+    used = json.loads((tmp_path / f"out/settings/{summary['settings']}.json").read_text())
+    assert used["format"] == "parquet" and used["model"] == summary["model"]

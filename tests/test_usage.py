@@ -53,6 +53,13 @@ def test_colorize(capsys, scans, tmp_path):
     assert "lies inside" in colorizing(scans, f"file://{scans}/out")
     fsspec.filesystem("memory").pipe_file("/bucket/done/images/a.png", b"x")
     assert "lies inside" in colorizing("memory://bucket/done/images", "memory://bucket/done")
+    assert "--timeout" in colorizing(scans, tmp_path / "out", timeout=0.0)
+    assert "--max-error-rate" in colorizing(scans, tmp_path / "out", max_error_rate=50)
+    (scans / "1912/may").mkdir(parents=True)
+    (scans / "1912/may/a.png").write_bytes(b"x")
+    assert "lies inside" in colorizing(f"{scans}/*/*/*.png", scans / "out"), "a glob that its outputs would match"
+    (tmp_path / "list.txt").write_text(str(tmp_path / "done/images/a.png"))
+    assert "lies inside" in colorizing(tmp_path / "list.txt", tmp_path / "done")
     assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
 
 
@@ -85,6 +92,32 @@ def test_evaluate(capsys, tmp_path):
     assert "does not exist" in evaluating(source=str(tmp_path / "none"))
     (tmp_path / "a.png").write_bytes(b"x")
     assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
+
+
+def test_parameters_from_a_file(capsys, scans, tmp_path, monkeypatch):
+    seen = []
+    path = tmp_path / "job.yaml"
+
+    def parsed(text: str, *arguments: str, config=colorize.ColorizeConfig):
+        path.write_text(text)
+        monkeypatch.setattr(sys, "argv", ["job", "--config", str(path), *arguments])
+        with pytest.raises(SystemExit) as exit:
+            cluster.command_line(lambda config: seen.append(config) or 0, config, "jobs.colorize")
+        return seen.pop() if exit.value.code == 0 else capsys.readouterr().err
+
+    text = "source: a\noutput: b\nformat: tiff\nif-color: recolor\nprovenance: false\ntimeout: 5\nretry_errors: true"
+    got = parsed(text)
+    assert (got.source, got.output, got.format, got.if_color) == ("a", "b", "tiff", "recolor")
+    assert not got.provenance and got.timeout == 5 and got.retry_errors and got.weights == "default"
+    got = parsed("format: tiff\ntimeout: 5", "c", "d", "--format", "keep")
+    assert (got.source, got.output, got.format, got.timeout) == ("c", "d", "keep", 5)
+    got = parsed("storage: s\nonly: [cat, dog]\nepochs: 3", "photos", config=train.TrainConfig)
+    assert (got.source, got.storage, got.only, got.epochs) == ("photos", "s", ("cat", "dog"), 3)
+
+    assert "has colour; there are only source, output" in parsed("colour: yes\nsource: a\noutput: b")
+    assert "must hold lines like" in parsed("just words", "a", "b")
+    assert "cannot be read" in parsed("a: [", "a", "b")
+    assert "tiff" in parsed("format: gif", "a", "b"), "what there is to choose from"
 
 
 def test_the_command_itself(tmp_path):

@@ -1,0 +1,320 @@
+"""What each process of the colouring job does: read, look at, colour and store photographs, a row for each."""
+
+import contextlib
+import faulthandler
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from colorize_core import __version__, color, encoding, metrics, photo, triage
+from colorize_core.colorizer import Colorizer
+from jobs import admission, sources
+from jobs.admission import Admission
+from jobs.catalog import SCHEMA
+from jobs.parquet_output import ParquetWriter
+
+Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
+Policy = Literal["recolor", "skip", "grey"]
+SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
+KEPT = {".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff"}  # all others become PNG
+
+FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
+TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
+WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What every process of a job is told."""
+
+    weights: str
+    output: str
+    format: Format
+    settings: str
+    """Digest of all that outputs depend on, but for weights and photographs."""
+    provenance: bool
+    policies: dict[triage.Kind, Policy]
+    timeout: float
+    """Seconds that a few photographs, or a large one, may take once they are read."""
+    run: str
+    """Another name for each start of the job."""
+    threads: int = 1
+
+
+@dataclass(slots=True)
+class _Scan:
+    """A photograph on its way."""
+
+    id: str
+    path: str
+    row: dict
+    data: bytes = b""
+    pages: list[photo.Page] = field(default_factory=list)
+    photographs: list[photo.Photo] = field(default_factory=list)
+    policy: Policy = "recolor"
+    chroma: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return self.row["status"] != "ok"
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes from decoding to storing, about: grey, colour, the encoder's own, the result."""
+        return len(self.data) + sum(12 * page.width * page.height * page.bits // 8 for page in self.pages)
+
+    def fail(self, reason: str, status: str = "error") -> None:
+        self.row |= {"status": status, "error": reason, "finished_at": datetime.now(UTC)}
+        self.data, self.photographs = b"", []
+
+    @contextlib.contextmanager
+    def accounted(self, doing: str) -> Iterator[None]:
+        """Add to its seconds, and let whatever goes wrong become its reason."""
+        started = time.monotonic()
+        try:
+            yield
+        except photo.PhotoError as error:
+            stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(self.path)
+            self.fail(str(error), "skipped" if stray else "error")
+        except OSError as error:
+            self.fail(f"{doing} it failed ({error}): check that the place exists, its permissions and its free space")
+        except MemoryError:
+            self.fail(f"{doing} it ran out of memory: give the workers more, or scale it down")
+        except Exception as error:
+            self.fail(f"{doing} it failed unexpectedly ({type(error).__name__}: {error}): please report this")
+        self.row["seconds"] += time.monotonic() - started
+
+
+def _has_image_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in Image.registered_extensions()
+
+
+def source_id(path: str | bytes) -> str:
+    """The catalogue's id of a source: a hash of its path relative to SOURCE."""
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+
+
+def container(format: Format, path: str) -> encoding.Format:
+    """The format of a source's colour photograph, which depends on the source's name alone."""
+    if format == "keep":
+        return KEPT.get(PurePosixPath(path).suffix.lower(), "png")
+    return "png" if format == "parquet" else format
+
+
+def output_name(format: Format, path: str) -> str:
+    """Of a source's colour photograph: the suffix is added, so that no two sources collide."""
+    return f"{path}.{SUFFIX[container(format, path)]}"
+
+
+class ColorizeActor:
+    """One worker process: takes batches of sources and returns their catalogue rows."""
+
+    def __init__(self, job: Job):
+        import cv2
+        import torch
+
+        self.job = job
+        self.colorizer = Colorizer.load(job.weights)
+        if self.colorizer.device.type == "cpu":
+            torch.set_num_threads(1)  # the pool has a process per core
+        cv2.setNumThreads(1)
+        self.threads = ThreadPoolExecutor(job.threads)
+        self.deaths = _Deaths(job.run)
+        self.admission = Admission(admission.node_memory() // 2)
+        self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Columns of ``sources.LISTING`` to rows of ``catalog.SCHEMA``."""
+        rows = []
+        for portion in _portions(batch.to_pylist(), lambda source: source["bytes"], FETCHED):
+            scans = list(self.threads.map(self._fetch, portion))
+            rows += [scan.row for scan in scans]
+            for group in self._groups([scan for scan in scans if not scan.failed]):
+                with self.deaths.counted([scan.id for scan in group]):
+                    self._colorize(group)
+        if self.parquet:
+            self.parquet.flush()
+        for row in rows:
+            self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+    def _groups(self, scans: list[_Scan]) -> list[list[_Scan]]:
+        """All together, but those alone that a process died with. Two deaths are enough."""
+        alone, together = [], []
+        for scan in scans:
+            deaths = self.deaths.count(scan.id)
+            if deaths > 1:
+                scan.fail(
+                    f"it crashed the process that works on it, used up its memory, or took longer than "
+                    f"{self.job.timeout:.0f} s, twice: check the file, or raise --timeout"
+                )
+            else:
+                (alone if deaths else together).append(scan)
+        return [group for group in (*([scan] for scan in alone), together) if group]
+
+    def _fetch(self, source: dict) -> _Scan:
+        uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
+        row = {
+            "id": source_id(path),
+            "source": sources.printable(uri),
+            "source_version": source["version"],
+            "status": "ok",
+            "model": self.colorizer.model,
+            "settings": self.job.settings,
+            "provenance": self.job.provenance,
+            "seconds": 0.0,
+        }
+        scan = _Scan(row["id"], path, row)
+        with scan.accounted("reading"):
+            scan.data = sources.read_bytes(uri)
+            row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
+        return scan
+
+    def _colorize(self, scans: list[_Scan]) -> None:
+        with self._in_time():
+            list(self.threads.map(_measure, scans))
+        for few in _portions([scan for scan in scans if not scan.failed], lambda scan: scan.memory, TOGETHER):
+            with self.admission.reserve(sum(scan.memory for scan in few)), self._in_time():
+                list(self.threads.map(self._decode, few))
+                self._predict([scan for scan in few if not scan.failed])
+                list(self.threads.map(self._store, [scan for scan in few if not scan.failed]))
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """End this process if it hangs, even in a decoder that lets no other thread run."""
+        faulthandler.dump_traceback_later(self.job.timeout, exit=True, file=sys.__stderr__)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _decode(self, scan: _Scan) -> None:
+        """To grey levels and metadata; the policy for its kind is applied."""
+        with scan.accounted("reading"):
+            for page in range(len(scan.pages)):
+                photograph = photo.read(scan.data, page)
+                if page == 0:
+                    kind = triage.kind(photograph)
+                    scan.row |= {"kind": kind, "bits": photograph.bits}
+                    scan.row["height"], scan.row["width"] = photograph.pixels.shape[:2]
+                    scan.policy = self.job.policies[kind]
+                    if scan.policy == "skip":
+                        scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
+                        return
+                grey = photograph.grey
+                if self.job.format == "jpeg" and photograph.bits == 16:
+                    grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+                scan.photographs.append(replace(photograph, pixels=grey))  # lets go of any colour channels
+            wanted = container(self.job.format, scan.path)
+            if not encoding.holds(wanted, scan.photographs[0], len(scan.pages)):
+                scan.fail(_does_not_fit(wanted, scan))
+            scan.data = b""
+
+    def _predict(self, scans: list[_Scan]) -> None:
+        pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
+        recolored = iter(self.colorizer.predict([grey for scan, grey in pages if scan.policy == "recolor"]))
+        neutral = np.zeros((1, 1, 2), np.float32)
+        for scan, _ in pages:
+            scan.chroma.append(next(recolored) if scan.policy == "recolor" else neutral)
+
+    def _store(self, scan: _Scan) -> None:
+        """Merge, encode and store one photograph, and complete its row."""
+        with scan.accounted("colouring"):
+            data = self._encoded(scan)
+            scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
+            name = output_name(self.job.format, scan.path)
+            if self.parquet:
+                self.parquet.add(scan.row, name, data)
+            else:
+                uri = f"{self.job.output}/images/{name}"
+                sources.write_bytes(uri, data)
+                scan.row["output"] = sources.printable(uri)
+        scan.row["finished_at"] = datetime.now(UTC)
+
+    def _encoded(self, scan: _Scan) -> bytes:
+        xmp = None
+        if self.job.provenance:
+            version = f"{__version__} {self.colorizer.model}"
+            xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
+
+        def merged() -> Iterator[photo.Photo]:
+            """Page by page, so that one in colour is in memory at a time."""
+            while scan.photographs:
+                scanned, chroma = scan.photographs.pop(0), scan.chroma.pop(0)
+                rgb = color.merge(scanned.pixels, chroma)
+                step = max(1, min(rgb.shape[:2]) // 256)
+                scan.row.setdefault("colorfulness", metrics.colorfulness(rgb[::step, ::step]))
+                yield replace(scanned, pixels=rgb)
+
+        if (format := container(self.job.format, scan.path)) == "tiff":
+            return encoding.encode_tiff(merged(), xmp)
+        page = next(merged())
+        return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, xmp)
+
+
+def _measure(scan: _Scan) -> None:
+    with scan.accounted("reading"):
+        scan.pages = photo.measure(scan.data)
+        scan.row["pages"] = len(scan.pages)
+
+
+def _does_not_fit(format: encoding.Format, scan: _Scan) -> str:
+    first, several = scan.photographs[0], len(scan.pages) > 1
+    what = [f"{len(scan.pages)} pages"] if several else []
+    what += ["16 bits"] if first.bits == 16 and format == "jpeg" else []
+    what += ["alpha"] if first.alpha is not None and format == "jpeg" else []
+    what = " and ".join(what) or "x".join(map(str, first.pixels.shape))
+    others = "tiff or keep" if several else "png or tiff"
+    return f"it has {what}, which {format.upper()} does not hold: colour it with --format {others}"
+
+
+def _portions(items: list, size: Callable[[object], int], limit: int) -> Iterator[list]:
+    """Neighbours whose sizes add up to ``limit`` at most, or a single one that is larger."""
+    portion, total = [], 0
+    for item in items:
+        if portion and total + size(item) > limit:
+            yield portion
+            portion, total = [], 0
+        portion.append(item)
+        total += size(item)
+    if portion:
+        yield portion
+
+
+class _Deaths:
+    """How often a process on this node died while it worked on a photograph: a file with a byte for each attempt that
+    has not ended. After a restart of the actor that is what its last process left."""
+
+    def __init__(self, run: str):
+        self.prefix = os.path.join(tempfile.gettempdir(), f"colorize-{run}-")
+
+    def count(self, id: str) -> int:
+        try:
+            return os.path.getsize(self.prefix + id)
+        except FileNotFoundError:
+            return 0
+
+    @contextlib.contextmanager
+    def counted(self, ids: list[str]) -> Iterator[None]:
+        for id in ids:
+            with open(self.prefix + id, "ab") as file:
+                file.write(b".")
+        yield
+        for id in ids:
+            self.forget(id)
+
+    def forget(self, id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.prefix + id)

@@ -1,0 +1,60 @@
+import multiprocessing
+import os
+import signal
+import time
+
+from jobs.admission import UNIT, Admission, node_memory
+
+FORK = multiprocessing.get_context("fork")
+
+
+def hold(path, size, seconds, log):
+    with Admission(4 * UNIT, path).reserve(size):
+        log.put(("in", time.monotonic()))
+        time.sleep(seconds)
+        log.put(("out", time.monotonic()))
+
+
+def most_at_once(log, count: int) -> int:
+    now = most = 0
+    for event, _ in sorted((log.get(timeout=20) for _ in range(2 * count)), key=lambda item: item[1]):
+        now += 1 if event == "in" else -1
+        most = max(most, now)
+    return most
+
+
+def start(path, size, seconds, log):
+    process = FORK.Process(target=hold, args=(path, size, seconds, log))
+    process.start()
+    return process
+
+
+def test_processes_share_the_room_of_a_node(tmp_path):
+    path, log = str(tmp_path / "room"), FORK.Queue()
+    processes = [start(path, 2 * UNIT, 0.3, log) for _ in range(6)]
+    assert most_at_once(log, 6) == 2
+    for process in processes:
+        process.join()
+
+
+def test_what_is_larger_than_the_room_goes_alone(tmp_path):
+    path, log = str(tmp_path / "room"), FORK.Queue()
+    processes = [start(path, 100 * UNIT, 0.2, log) for _ in range(3)]
+    assert most_at_once(log, 3) == 1
+    for process in processes:
+        process.join()
+
+
+def test_the_room_of_a_killed_process_is_free_again(tmp_path):
+    path, log = str(tmp_path / "room"), FORK.Queue()
+    process = start(path, 4 * UNIT, 60, log)
+    assert log.get(timeout=20)[0] == "in"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    started = time.monotonic()
+    with Admission(4 * UNIT, path).reserve(4 * UNIT):
+        assert time.monotonic() - started < 5
+
+
+def test_node_memory_is_that_of_this_machine():
+    assert 1 << 28 < node_memory() < 1 << 46

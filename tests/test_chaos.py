@@ -1,0 +1,242 @@
+"""Jobs that are killed, starved of their server, and fed with rubbish, over and over: `make chaos`, minutes each."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+from urllib import request
+from urllib.error import HTTPError
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from skimage import data
+
+from jobs import colorize
+
+pytestmark = pytest.mark.chaos
+
+PHOTOGRAPHS, KILLS, FUZZED = 300, 20, 2000
+
+
+def command(source, output, *options) -> list[str]:
+    return [sys.executable, "-m", "jobs.colorize", str(source), str(output), *options]
+
+
+def outputs(output: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(output.glob("images/**/*")) if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def leftovers(output: Path) -> list[Path]:
+    return [path for path in output.rglob(".*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    pictures = [getattr(data, name)() for name in ("camera", "coins", "moon")]
+    for i in range(PHOTOGRAPHS):
+        Image.fromarray(pictures[i % 3][i % 100 :, : 160 + i]).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scans, tmp_path_factory) -> dict[str, bytes]:
+    output = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(command(scans, output, "--actors", "1"), check=True)
+    return outputs(output)
+
+
+def check(output: Path, undisturbed: dict[str, bytes]) -> None:
+    rows = pq.read_table(output / "catalog").to_pylist()
+    assert Counter(row["status"] for row in rows) == {"ok": PHOTOGRAPHS}
+    assert len({row["id"] for row in rows}) == PHOTOGRAPHS
+    assert outputs(output) == undisturbed
+    assert not leftovers(output)
+
+
+def test_a_driver_killed_twenty_times(scans, undisturbed, tmp_path):
+    rng, output = random.Random(0), tmp_path / "out"
+    kills = 0
+    while kills < KILLS:
+        process = subprocess.Popen(command(scans, output), start_new_session=True, stdout=subprocess.DEVNULL)
+        before = len(outputs(output))
+        deadline = time.monotonic() + rng.uniform(2, 20)
+        # At a random moment of start-up in one case of three, else after a random number of photographs.
+        wanted = None if rng.random() < 1 / 3 else before + rng.randint(1, max(1, PHOTOGRAPHS // KILLS))
+        while process.poll() is None and (
+            time.monotonic() < deadline if wanted is None else len(list(output.glob("images/*"))) < wanted
+        ):
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break  # it was done
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        print(f"kill {kills}: {len(outputs(output))} photographs stored")
+    assert kills == KILLS, "the job ended before it was killed often enough"
+    subprocess.run(command(scans, output), check=True)
+    check(output, undisturbed)
+
+
+def test_actors_killed_again_and_again(scans, undisturbed, tmp_path):
+    process = subprocess.Popen(command(scans, tmp_path / "out"))
+    rng, kills = random.Random(1), 0
+    while process.poll() is None and kills < 6:
+        time.sleep(rng.uniform(0.5, 3))
+        actors = [pid for pid in _processes("ColorizeActor") if _parent(_parent(pid)) == process.pid]
+        if actors and list(Path(tmp_path, "out").glob("images/*")):
+            os.kill(rng.choice(actors), signal.SIGKILL)
+            kills += 1
+    assert process.wait(600) == 0 and kills >= 3
+    check(tmp_path / "out", undisturbed)
+
+
+def _processes(name: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if name.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_node_leaves(scans, undisturbed, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=2)
+        environment = os.environ | {"RAY_ADDRESS": cluster.address}
+        process = subprocess.Popen(command(scans, tmp_path / "out"), env=environment)
+        while len(list(tmp_path.glob("out/images/*"))) < PHOTOGRAPHS // 5:
+            assert process.poll() is None
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+        assert process.wait(600) == 0
+    finally:
+        cluster.shutdown()
+    check(tmp_path / "out", undisturbed)
+
+
+class _Flaky(BaseHTTPRequestHandler):
+    """Passes requests on to an S3 server; answers some with 500 or 503, and some late."""
+
+    upstream: str
+    rng: ClassVar = random.Random(2)
+    refused: ClassVar = Counter()
+
+    def _pass_on(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chance = self.rng.random()
+        if chance < 0.1:
+            code = 500 if chance < 0.05 else 503
+            self.refused[code] += 1
+            return self._answer(code, {}, b"")
+        if chance < 0.15:
+            time.sleep(1.0)
+        headers = {key: value for key, value in self.headers.items() if key.lower() != "content-length"}
+        passed = request.Request(self.upstream + self.path, body or None, headers, method=self.command)
+        try:
+            with request.urlopen(passed) as answer:
+                self._answer(answer.status, answer.headers, answer.read())
+        except HTTPError as error:
+            self._answer(error.code, error.headers, error.read())
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
+
+    def _answer(self, code: int, headers, body: bytes):
+        self.send_response(code)
+        for key, value in headers.items():
+            if key.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(key, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_s3_that_fails_and_dawdles_and_one_kill(scans, undisturbed, s3_endpoint):
+    _Flaky.upstream = s3_endpoint
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Flaky)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    s3 = fsspec.filesystem("s3", endpoint_url=s3_endpoint, skip_instance_cache=True)
+    s3.mkdir("chaos")
+    s3.put(str(scans), "chaos/scans", recursive=True)
+    environment = os.environ | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}
+    try:
+        job = command("s3://chaos/scans", "s3://chaos/out")
+        process = subprocess.Popen(job, env=environment, start_new_session=True)
+        while len(s3.find("chaos/out/images", refresh=True)) < PHOTOGRAPHS // 5:
+            assert process.poll() is None
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        subprocess.run(job, env=environment, check=True)
+    finally:
+        server.shutdown()
+    assert _Flaky.refused[500] > 10 and _Flaky.refused[503] > 10
+    s3.invalidate_cache()
+    rows = pq.read_table("chaos/out/catalog", filesystem=s3).to_pylist()
+    assert Counter(row["status"] for row in rows) == {"ok": PHOTOGRAPHS}
+    stored = {path.removeprefix("chaos/out/"): s3.cat_file(path) for path in s3.find("chaos/out/images")}
+    assert stored == undisturbed
+
+
+def test_thousands_of_damaged_files(shared, tmp_path):
+    """Bit flips, cuts, and headers of other files: a row each, and no end of the job."""
+    rng = np.random.default_rng(3)
+    originals = [path.read_bytes() for path in sorted((shared / "odd").rglob("*")) if path.is_file()]
+    (tmp_path / "scans").mkdir()
+    for i in range(FUZZED):
+        content = bytearray(originals[i % len(originals)])
+        kind = ("flip", "cut", "header")[i % 3]
+        if kind == "flip" and content:
+            for _ in range(rng.integers(1, 20)):
+                reach = len(content) if rng.random() < 0.5 else min(512, len(content))
+                content[rng.integers(reach)] ^= 1 << rng.integers(8)
+        elif kind == "cut":
+            content = content[: rng.integers(len(content) + 1)]
+        elif kind == "header":
+            other = originals[rng.integers(len(originals))]
+            length = int(rng.integers(4, 64))
+            content[:length] = other[:length]
+        (tmp_path / f"scans/{i:04d}-{kind}").write_bytes(content)
+    status = colorize.main(
+        colorize.ColorizeConfig(
+            source=str(tmp_path / "scans"), output=str(tmp_path / "out"), format="tiff", if_color="recolor", timeout=30
+        )
+    )
+    rows = pq.read_table(tmp_path / "out/catalog").to_pylist()
+    counts = Counter(row["status"] for row in rows)
+    print(counts, Counter(row["error"] for row in rows if row["error"] and "twice" in row["error"]))
+    assert status == 3 and len(rows) == FUZZED and len({row["id"] for row in rows}) == FUZZED
+    for row in rows:
+        if row["status"] == "ok":
+            with Image.open(row["output"]) as image:
+                image.load()
+        else:
+            assert len(row["error"]) > 40 and "please report this" not in row["error"], row

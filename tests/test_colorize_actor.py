@@ -1,0 +1,183 @@
+"""What one process of the job does with photographs of every kind; no Ray is started."""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from PIL import Image
+from skimage import data
+
+from colorize_core import color, photo
+from jobs import sources
+from jobs.colorize import ColorizeConfig, Job
+from jobs.colorize_actor import ColorizeActor, container, output_name
+
+CAMERA = data.camera()[:256, :320]
+
+
+def image(pixels, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def tiff(*pages: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in pages:
+            writer.write(page, **options)
+    return file.getvalue()
+
+
+def job(scans, output, run: str = f"test-{os.getpid()}", **options) -> Job:
+    config = ColorizeConfig(source=str(scans), output=str(output), **options)
+    return Job(
+        weights="default", output=config.output, format=config.format, settings="s", provenance=config.provenance,
+        policies=config.policies, timeout=60, run=run,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def colorize(tmp_path):
+    """Colours files given by name; returns their rows by name and reads an output."""
+
+    def run(files: dict[str, bytes], **options) -> dict[str, dict]:
+        scans, output = tmp_path / "scans", tmp_path / "out"
+        for name, content in files.items():
+            (scans / name).parent.mkdir(parents=True, exist_ok=True)
+            (scans / name).write_bytes(content)
+        listing = sources.listing(str(scans))
+        rows = ColorizeActor(job(scans, output, **options))(listing).to_pylist()
+        return {path.decode(): row for path, row in zip(listing["path"].to_pylist(), rows, strict=True)}
+
+    return run
+
+
+def output_of(row: dict) -> Path:
+    assert row["status"] == "ok", row["error"]
+    return Path(row["output"])
+
+
+@pytest.mark.parametrize(
+    "format, path, expected",
+    [
+        ("png", "a/b.JPG", "a/b.JPG.png"),
+        ("jpeg", "b.tif", "b.tif.jpg"),
+        ("keep", "b.tif", "b.tif.tif"),
+        ("keep", "b.JPEG", "b.JPEG.jpg"),
+        ("keep", "b.webp", "b.webp.png"),
+        ("parquet", "b.jpg", "b.jpg.png"),
+    ],
+)
+def test_names_are_a_function_of_the_path(format, path, expected):
+    assert output_name(format, path) == expected
+
+
+def test_keep_keeps_the_container(colorize):
+    files = {"a.jpg": image(CAMERA, "JPEG"), "a.tif": tiff(CAMERA), "a.png": image(CAMERA, "PNG")}
+    rows = colorize(files | {"a.bmp": image(CAMERA, "BMP")}, format="keep")
+    formats = {name: Image.open(output_of(row)).format for name, row in rows.items()}
+    assert formats == {"a.jpg": "JPEG", "a.tif": "TIFF", "a.png": "PNG", "a.bmp": "PNG"}
+    kept = photo.read(output_of(rows["a.tif"]).read_bytes())
+    assert np.array_equal(color.grey_of(kept.pixels), CAMERA)
+    assert container("keep", "a.bmp") == "png"
+
+
+def test_jpeg_is_eight_bits_and_close_in_lightness(colorize):
+    deep = CAMERA.astype(np.uint16) * 257
+    row = colorize({"deep.tif": tiff(deep)}, format="jpeg")["deep.tif"]
+    grey = color.grey_of(np.asarray(Image.open(output_of(row))))
+    assert row["bits"] == 16 and np.abs(grey.astype(int) - CAMERA).mean() < 1
+
+
+def test_what_a_format_does_not_hold_is_said(colorize):
+    alpha = image(np.dstack([CAMERA, CAMERA]), "PNG")
+    pages = tiff(CAMERA, CAMERA[::-1])
+    rows = colorize({"pages.tif": pages}) | {"alpha.png": colorize({"alpha.png": alpha}, format="jpeg")["alpha.png"]}
+    assert "it has alpha, which JPEG does not hold: colour it with --format png or tiff" in rows["alpha.png"]["error"]
+    assert "it has 2 pages, which PNG does not hold: colour it with --format tiff or keep" in rows["pages.tif"]["error"]
+    assert not list(Path(rows["pages.tif"]["source"]).parents[1].glob("out/images/*"))
+
+
+def test_every_page_of_a_tiff_is_coloured(colorize):
+    pages = [CAMERA, CAMERA[:100, ::-1].astype(np.uint16) * 257, data.coins()]
+    row = colorize({"album.tif": tiff(*pages)}, format="tiff")["album.tif"]
+    assert row["pages"] == 3
+    content = output_of(row).read_bytes()
+    for number, page in enumerate(pages):
+        colored = photo.read(content, number).pixels
+        assert colored.dtype == page.dtype and np.array_equal(color.grey_of(colored), page)
+        assert np.ptp(colored, axis=2).max() > 0, f"page {number + 1} is grey"
+
+
+def test_policies(colorize):
+    sepia = np.rint(CAMERA[..., None] * [1.0, 0.85, 0.65]).astype(np.uint8)
+    files = {
+        "colour.png": image(data.astronaut(), "PNG"),
+        "sepia.png": image(sepia, "PNG"),
+        "grey.png": image(CAMERA, "PNG"),
+        "text.png": image(data.page(), "PNG"),
+    }
+    rows = colorize(files)
+    assert {name: row["kind"] for name, row in rows.items()} == {
+        "colour.png": "color", "sepia.png": "tinted", "grey.png": "grey", "text.png": "text",
+    }  # fmt: skip
+    assert rows["colour.png"]["status"] == "skipped" and "--if-color recolor" in rows["colour.png"]["error"]
+    assert np.ptp(np.asarray(Image.open(output_of(rows["text.png"]))), axis=2).max() == 0, "text stays grey"
+    tinted = np.asarray(Image.open(output_of(rows["sepia.png"])))
+    assert np.array_equal(color.grey_of(tinted), color.grey_of(sepia)), "coloured from its own lightness"
+
+    rows = colorize(files, if_color="recolor", if_tinted="skip", if_text="recolor")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "colour.png": "ok", "sepia.png": "skipped", "grey.png": "ok", "text.png": "ok",
+    }  # fmt: skip
+    assert np.ptp(np.asarray(Image.open(output_of(rows["text.png"]))), axis=2).max() > 0
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "tiff"])
+def test_provenance_can_be_left_out(colorize, format):
+    row = colorize({"a.png": image(CAMERA, "PNG")}, format=format)["a.png"]
+    assert row["provenance"] and b"compositeWithTrainedAlgorithmicMedia" in output_of(row).read_bytes()
+    row = colorize({"a.png": image(CAMERA, "PNG")}, format=format, provenance=False)["a.png"]
+    assert not row["provenance"] and b"xmpmeta" not in output_of(row).read_bytes()
+
+
+def test_parquet_holds_what_png_would(colorize):
+    files = {"a.png": image(CAMERA, "PNG"), "b/c.jpg": image(data.coins(), "JPEG"), "bad.jpg": b"\xff\xd8\xff"}
+    pngs = colorize(files)
+    rows = colorize(files, format="parquet")
+    assert {row["status"] for row in rows.values()} == {"ok", "error"}
+    table = pq.read_table(rows["a.png"]["output"]).to_pylist()
+    assert [row["image"]["path"] for row in table] == ["a.png.png", "b/c.jpg.png"]
+    for row, name in zip(table, ("a.png", "b/c.jpg"), strict=True):
+        assert row["image"]["bytes"] == output_of(pngs[name]).read_bytes()
+
+
+def test_a_photograph_that_two_processes_died_with_is_a_row(tmp_path):
+    """The second time it is alone, so that no other photograph is blamed."""
+
+    class Death(BaseException):
+        """Ends a process as a crash would: nothing is tidied up."""
+
+    class Dying(ColorizeActor):
+        def _decode(self, scan):
+            if scan.path in ("1.png", "3.png"):
+                raise Death
+            super()._decode(scan)
+
+    for i in range(5):
+        Path(tmp_path, "scans").mkdir(exist_ok=True)
+        (tmp_path / f"scans/{i}.png").write_bytes(image(CAMERA[i:], "PNG"))
+    files = sources.listing(str(tmp_path / "scans"))
+    for _ in range(3):
+        with pytest.raises(Death):
+            Dying(job(tmp_path / "scans", tmp_path / "out"))(files)
+    rows = Dying(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "error", "ok", "error", "ok"]
+    assert "twice" in rows[1]["error"]
+    assert not list(Path(tempfile.gettempdir()).glob(f"colorize-test-{os.getpid()}-*"))
