@@ -86,7 +86,7 @@ def measure(data: bytes) -> list[Page]:
     A TIFF has as many as it has directories of its own that are neither reduced copies nor masks. Every other
     format has one: the first frame of an animation, the main picture of an MPO. Raises ``PhotoError``.
     """
-    with _said_clearly(data), Image.open(io.BytesIO(data)) as image:
+    with _said_clearly(data), io.BytesIO(data) as file, Image.open(file) as image:
         return list(_pages(image, data).values())
 
 
@@ -158,7 +158,7 @@ def _select(image: Image.Image, frame: int) -> None:
 
 
 def _read(data: bytes, page: int) -> Photo:
-    with Image.open(io.BytesIO(data)) as image:
+    with io.BytesIO(data) as file, Image.open(file) as image:
         frames = list(_pages(image, data))
         if not 0 <= page < len(frames):
             raise PhotoError(f"it has no page {page + 1}, only {len(frames)}: check whether the file has changed")
@@ -251,7 +251,7 @@ def _read_deep_png(data: bytes, image: Image.Image) -> np.ndarray:
 
 def _read_deep_tiff(data: bytes, frame: int) -> np.ndarray:
     """(H, W, 1 | 2 | 3 | 4) uint16."""
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+    with io.BytesIO(data) as file, tifffile.TiffFile(file) as tiff:  # closed, or it keeps the data for a while
         page = tiff.pages[frame]
         pixels = np.atleast_3d(page.asarray().squeeze()).astype(np.uint16, copy=False)
         if page.planarconfig == _PLANAR and page.samplesperpixel > 1:

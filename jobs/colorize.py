@@ -100,7 +100,7 @@ def main(config: ColorizeConfig) -> int:
     output = sources.absolute(config.output)
     files = sources.listing(config.source)
     _check_apart(config.source, files, output)
-    files = files.append_column("id", pa.array([source_id(path) for path in files["path"].to_pylist()]))
+    files = files.append_column("id", _ids(files["path"]))
     colorizer = Colorizer.load(config.weights, "cpu")
     settings = settings_digest(config.lasting)
     try:
@@ -130,7 +130,10 @@ def main(config: ColorizeConfig) -> int:
             return cluster.FAILED
     if config.format == "parquet":
         parquet_output.sweep(catalog, output)
-    catalog.compact()
+    try:
+        catalog.compact()
+    except OSError as error:  # such as a bucket where nothing may be deleted
+        print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
     seconds = time.monotonic() - started
     found = report.summary(catalog, files["id"])
     report.print_summary(found, seconds, rate, out)
@@ -147,6 +150,12 @@ def settings_digest(settings: dict) -> str:
     """Identifies everything but weights and photograph that an output's bytes depend on."""
     text = json.dumps(settings | {"code_version": __version__}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _ids(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A few at a time, since a million of Python's strings take more memory than all else here."""
+    parts = (paths.slice(i, 1 << 16) for i in range(0, len(paths), 1 << 16))
+    return pa.chunked_array([[source_id(path) for path in part.to_pylist()] for part in parts], pa.string())
 
 
 def _check_apart(source: str, files: pa.Table, output: str) -> None:

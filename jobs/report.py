@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
     """Of the current rows of ``ids``: counts by status and kind, and the reasons of what is not ``ok``, grouped."""
     rows = catalog.read(["id", "source", "status", "kind", "error"])
-    rows = rows.filter(pc.is_in(rows["id"], pa.chunked_array(ids).combine_chunks()))
+    rows = rows.filter(pc.is_in(rows["id"], value_set=ids))
     problems = rows.filter(pc.not_equal(rows["status"], "ok")).sort_by("source").to_pylist()
     reasons: dict[tuple[str, str], dict] = {}
     for row in problems:

@@ -1,6 +1,7 @@
 """What a job is pointed at: a file, a folder, a glob or a list, on this machine or any fsspec file system."""
 
 import contextlib
+import itertools
 import os
 import posixpath
 import re
@@ -95,14 +96,23 @@ def covers(source: str, uri: str) -> bool:
 
 def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, dict]]) -> pa.Table:
     base = base.rstrip("/")
-    uris, paths, versions, sizes = [], [], [], []
-    for path, info in files:
-        if info["type"] == "file":
-            uris.append(os.fsencode(_uri(fs, path)))
-            paths.append(os.fsencode(path.removeprefix(base).lstrip("/")))
-            versions.append(_version(info))
-            sizes.append(info.get("size") or 0)
-    return pa.table([uris, paths, versions, sizes], schema=LISTING)
+
+    def rows() -> Iterator[tuple[bytes, bytes, str, int]]:
+        for path, info in files:
+            if info["type"] == "file":
+                inside = os.fsencode(path.removeprefix(base).lstrip("/"))
+                yield os.fsencode(_uri(fs, path)), inside, _version(info), info.get("size") or 0
+
+    return _table(rows())
+
+
+def _table(rows: Iterator[tuple[bytes, bytes, str, int]]) -> pa.Table:
+    """Of ``LISTING``; a few rows at a time, since a million of Python's objects take a gigabyte."""
+    batches = []
+    while some := list(itertools.islice(rows, 1 << 16)):
+        arrays = [pa.array(column, field.type) for column, field in zip(zip(*some, strict=True), LISTING, strict=True)]
+        batches.append(pa.record_batch(arrays, schema=LISTING))
+    return pa.Table.from_batches(batches, LISTING)
 
 
 def _walk(folder: str) -> Iterator[tuple[str, dict]]:
@@ -170,10 +180,10 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> pa.Table:
         return os.fsencode(uri), os.fsencode(inside), version, size
 
     with ThreadPoolExecutor(32) as threads:  # an object store answers each question in milliseconds, not microseconds
-        files = list(threads.map(entry, names))
-    if not files:
+        table = _table(iter(threads.map(entry, names)))
+    if not len(table):
         raise UsageError(f"{path} names no files: give one path or URI per line, or a column called uri")
-    return pa.table([list(column) for column in zip(*files, strict=True)], schema=LISTING)
+    return table
 
 
 def _uri(fs: fsspec.AbstractFileSystem, path: str) -> str:

@@ -8,11 +8,10 @@ import sys
 import threading
 import time
 from collections import Counter
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
-from urllib import request
-from urllib.error import HTTPError
 
 import fsspec
 import numpy as np
@@ -141,12 +140,13 @@ def test_a_node_leaves(scans, undisturbed, tmp_path):
 class _Flaky(BaseHTTPRequestHandler):
     """Passes requests on to an S3 server; answers some with 500 or 503, and some late."""
 
+    protocol_version = "HTTP/1.1"
     upstream: str
     rng: ClassVar = random.Random(2)
     refused: ClassVar = Counter()
 
     def _pass_on(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self._body()
         chance = self.rng.random()
         if chance < 0.1:
             code = 500 if chance < 0.05 else 503
@@ -154,13 +154,23 @@ class _Flaky(BaseHTTPRequestHandler):
             return self._answer(code, {}, b"")
         if chance < 0.15:
             time.sleep(1.0)
-        headers = {key: value for key, value in self.headers.items() if key.lower() != "content-length"}
-        passed = request.Request(self.upstream + self.path, body or None, headers, method=self.command)
-        try:
-            with request.urlopen(passed) as answer:
-                self._answer(answer.status, answer.headers, answer.read())
-        except HTTPError as error:
-            self._answer(error.code, error.headers, error.read())
+        dropped = ("content-length", "transfer-encoding", "expect")
+        headers = {key: value for key, value in self.headers.items() if key.lower() not in dropped}
+        connection = HTTPConnection(self.upstream.removeprefix("http://"))
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        self._answer(answer.status, answer.headers, answer.read())
+        connection.close()
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while length := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(length))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
 

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from colorize_core import color, photo
-from jobs import sources
+from jobs import colorize_actor, sources
 from jobs.colorize import ColorizeConfig, Job
 from jobs.colorize_actor import ColorizeActor, container, output_name
 
@@ -156,6 +156,37 @@ def test_parquet_holds_what_png_would(colorize):
     assert [row["image"]["path"] for row in table] == ["a.png.png", "b/c.jpg.png"]
     for row, name in zip(table, ("a.png", "b/c.jpg"), strict=True):
         assert row["image"]["bytes"] == output_of(pngs[name]).read_bytes()
+
+
+def test_files_that_vanish_or_cannot_be_stored_are_rows(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("gone.png", "here.png", "unstorable.png"):
+        (tmp_path / "scans" / name).write_bytes(image(CAMERA, "PNG"))
+    files = sources.listing(str(tmp_path / "scans"))
+    (tmp_path / "scans/gone.png").unlink()
+    (tmp_path / "out/images/unstorable.png.png").mkdir(parents=True)  # something is in the way
+    gone, here, unstorable = ColorizeActor(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
+    assert (gone["status"], here["status"], unstorable["status"]) == ("error", "ok", "error")
+    assert "reading it failed" in gone["error"] and "colouring it failed" in unstorable["error"]
+    assert gone["finished_at"] and gone["source_sha256"] is None and unstorable["output"] is None
+
+
+def test_what_is_decoded_at_a_time_is_bounded(tmp_path, monkeypatch):
+    """In pixels, not in files: a bucket of small files may hold large scans."""
+    (tmp_path / "scans").mkdir()
+    for i in range(6):
+        blank = np.full((1000, 1000 + i), 90, np.uint8)
+        (tmp_path / f"scans/{i}.png").write_bytes(image(blank, "PNG"))
+    reserved = []
+
+    class Recording(ColorizeActor):
+        def _predict(self, scans):
+            reserved.append(len(scans))
+            super()._predict(scans)
+
+    monkeypatch.setattr(colorize_actor, "TOGETHER", 26_000_000)  # bytes: two of them
+    rows = Recording(job(tmp_path / "scans", tmp_path / "out"))(sources.listing(str(tmp_path / "scans")))
+    assert rows["status"].to_pylist() == ["ok"] * 6 and reserved == [2, 2, 2]
 
 
 def test_a_photograph_that_two_processes_died_with_is_a_row(tmp_path):

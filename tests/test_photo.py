@@ -1,5 +1,7 @@
+import gc
 import io
 import struct
+import sys
 import time
 import warnings
 import zlib
@@ -320,3 +322,19 @@ def test_16_bit_files_look_as_pillow_shows_them(shared):
 def test_grey_of_a_tinted_scan_is_its_luminance(picture):
     scan = photo.read(encoded(picture, "PNG"))
     assert np.array_equal(scan.grey, color.grey_of(np.asarray(picture)))
+
+
+def test_a_file_is_let_go_of_once_it_is_decoded():
+    """At once, not when rings of references are collected: a large scan's file is as large as its pixels."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.zeros((64, 64), np.uint16))
+    content = file.getvalue()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(content)
+        photo.measure(content)
+        photo.read(content)
+        assert sys.getrefcount(content) == before
+    finally:
+        gc.enable()

@@ -1,0 +1,51 @@
+import io
+
+import pyarrow as pa
+import pytest
+
+from jobs import report
+from jobs.catalog import SCHEMA, Catalog
+
+
+@pytest.mark.parametrize(
+    "seconds, said", [(0.4, "0 s"), (45, "45 s"), (300, "5 min"), (12_600, "3.5 h"), (181_440, "2.1 days")]
+)
+def test_durations_are_said_as_a_person_says_them(seconds, said):
+    assert report.duration(seconds) == said
+
+
+def test_the_summary_counts_what_was_asked_for_and_groups_reasons(tmp_path):
+    catalog = Catalog(str(tmp_path))
+    problem = "the image data is damaged ({}): scan or copy it again"
+    rows = [{"id": f"ok{i}", "source": f"ok{i}", "status": "ok", "kind": "tinted" if i else "grey"} for i in range(3)]
+    rows += [
+        {"id": f"bad{i}", "source": f"bad{i}", "status": "error", "error": problem.format(f"{i} bytes (or so) missing")}
+        for i in range(4)
+    ]
+    rows.append({"id": "big", "source": "big", "status": "error", "error": "it declares 12 x 7 pixels"})
+    rows.append({"id": "elsewhere", "source": "elsewhere", "status": "error", "error": "not part of this job"})
+    catalog.append(pa.Table.from_pylist(rows, SCHEMA))
+
+    found = report.summary(catalog, pa.array([row["id"] for row in rows[:-1]]))
+    assert found["status"] == {"ok": 3, "error": 5, "skipped": 0}
+    assert found["kind"] == {"grey": 1, "tinted": 2}
+    assert [(group["count"], group["examples"]) for group in found["reasons"]] == [
+        (4, ["bad0", "bad1", "bad2"]),
+        (1, ["big"]),
+    ]
+    out = io.StringIO()
+    report.print_summary(found, 90, 2.5, out)
+    assert "bad0" in out.getvalue() and "(and 3 more for the same reason)" in out.getvalue()
+    assert "3 coloured, 5 failed, 0 skipped, in 90 s, 2.5 photographs/s" in out.getvalue()
+
+
+def test_a_log_gets_lines_and_the_last_one(monkeypatch):
+    out = io.StringIO()
+    with report.Report(30, out) as progress:
+        progress.advance(["ok"] * 10)
+        assert not out.getvalue(), "the next line is due in some seconds"
+        progress.shown -= report.LINE_SECONDS
+        progress.advance(["ok"] * 9 + ["error"])
+        assert out.getvalue().startswith("20/30 done, 1 failed, ") and " left" in out.getvalue()
+        progress.advance(["ok"] * 10)
+    assert out.getvalue().splitlines()[-1].startswith("30/30 done, 1 failed")
