@@ -46,7 +46,7 @@ class ResumeConfig:
 
 def main(config: ResumeConfig) -> None:
     table = Table()
-    for heading in ("inputs", "seconds", "peak MB", "catalogue MB"):
+    for heading in ("inputs", "seconds", "peak MiB", "catalogue MB"):
         table.add_column(heading, justify="right")
     for inputs in (0, *config.inputs):
         with tempfile.TemporaryDirectory() as folder:

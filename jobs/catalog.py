@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+_FEW_VALUES = ["status", "kind", "model", "settings"]  # read as indices into those that there are, to save memory
+
 
 class Catalog:
     """The Parquet files under ``OUTPUT/catalog``, written by the job's driver alone.
@@ -62,13 +64,18 @@ class Catalog:
         for path in self._files():
             try:
                 with self._fs.open(path, "rb") as file:
-                    tables.append(_complete(pq.read_table(file, columns=wanted), wanted))
+                    table = pq.read_table(file, columns=wanted, read_dictionary=_FEW_VALUES)
+                    tables.append(_complete(table, wanted))
             except pa.ArrowInvalid:
                 continue
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
         numbered = table.append_column("row", pa.array(np.arange(len(table))))
         newest = numbered.group_by("id").aggregate([("row", "max")])["row_max"]
-        return table.take(newest).select(columns)
+        if len(newest) < len(table):
+            table = table.take(newest)
+        del numbered
+        pa.default_memory_pool().release_unused()  # hundreds of megabytes for a million rows
+        return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
 
     def compact(self) -> None:
         """Leave one file with one row per input."""
@@ -87,6 +94,6 @@ class Catalog:
 def _complete(table: pa.Table, columns: list[str]) -> pa.Table:
     """With nulls for columns that an earlier version did not write."""
     for name in set(columns) - set(table.column_names):
-        field = SCHEMA.field(name)
-        table = table.append_column(field, pa.nulls(len(table), field.type))
+        kind = pa.dictionary(pa.int32(), pa.string()) if name in _FEW_VALUES else SCHEMA.field(name).type
+        table = table.append_column(name, pa.nulls(len(table), kind))
     return table.select(columns)

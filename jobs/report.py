@@ -73,9 +73,12 @@ def duration(seconds: float) -> str:
 
 def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
     """Of the current rows of ``ids``: counts by status and kind, and the reasons of what is not ``ok``, grouped."""
-    rows = catalog.read(["id", "source", "status", "kind", "error"])
+    rows = catalog.read(["id", "status", "kind"])
     rows = rows.filter(pc.is_in(rows["id"], value_set=ids))
-    problems = rows.filter(pc.not_equal(rows["status"], "ok")).sort_by("source").to_pylist()
+    problems = []
+    if len(bad := rows.filter(pc.not_equal(rows["status"], "ok"))):
+        problems = catalog.read(["id", "source", "status", "error"])
+        problems = problems.filter(pc.is_in(problems["id"], value_set=bad["id"])).sort_by("source").to_pylist()
     reasons: dict[tuple[str, str], dict] = {}
     for row in problems:
         group = reasons.setdefault((row["status"], _kind_of(row["error"])), {

@@ -3,6 +3,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from jobs.admission import UNIT, Admission, node_memory
 
 FORK = multiprocessing.get_context("fork")
@@ -29,18 +31,12 @@ def start(path, size, seconds, log):
     return process
 
 
-def test_processes_share_the_room_of_a_node(tmp_path):
+@pytest.mark.parametrize("size, at_once", [(2 * UNIT, 2), (100 * UNIT, 1)])
+def test_processes_share_the_room_of_a_node(tmp_path, size, at_once):
+    """What is larger than the whole room goes alone."""
     path, log = str(tmp_path / "room"), FORK.Queue()
-    processes = [start(path, 2 * UNIT, 0.3, log) for _ in range(6)]
-    assert most_at_once(log, 6) == 2
-    for process in processes:
-        process.join()
-
-
-def test_what_is_larger_than_the_room_goes_alone(tmp_path):
-    path, log = str(tmp_path / "room"), FORK.Queue()
-    processes = [start(path, 100 * UNIT, 0.2, log) for _ in range(3)]
-    assert most_at_once(log, 3) == 1
+    processes = [start(path, size, 0.3, log) for _ in range(5)]
+    assert most_at_once(log, 5) == at_once
     for process in processes:
         process.join()
 
