@@ -53,7 +53,8 @@ LISTING = pa.schema(
 
 def list_sources(source: str) -> list[Source]:
     """Every file under ``source``, or that it lists, sorted by path. Raises ``UsageError`` where there is none."""
-    columns = [listing(source)[name].to_pylist() for name in ("uri", "path", "version")]
+    table = listing(source)
+    columns = [table[name].to_pylist() for name in ("uri", "path", "version")]
     return [Source(os.fsdecode(uri), os.fsdecode(path), version) for uri, path, version in zip(*columns, strict=True)]
 
 
