@@ -48,6 +48,9 @@ class Catalog:
     def __init__(self, output: str):
         self.folder = f"{output}/catalog"
         self._fs, self._root = url_to_fs(self.folder)
+
+    def create(self) -> None:
+        """Make its folder, or raise ``OSError`` where that cannot be."""
         self._fs.makedirs(self._root, exist_ok=True)
 
     def append(self, rows: pa.Table) -> None:

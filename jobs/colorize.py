@@ -103,10 +103,12 @@ def main(config: ColorizeConfig) -> int:
     files = files.append_column("id", _ids(files["path"]))
     colorizer = Colorizer.load(config.weights, "cpu")
     settings = settings_digest(config.lasting)
+    catalog = Catalog(output)
     try:
-        catalog = Catalog(output)
-        if config.format == "parquet" and not config.dry_run:
-            parquet_output.sweep(catalog, output)
+        if not config.dry_run:
+            catalog.create()
+            if config.format == "parquet":
+                parquet_output.sweep(catalog, output)
     except OSError as error:
         raise UsageError(f"{output} cannot be written to ({error}): choose another OUTPUT") from error
 

@@ -47,6 +47,7 @@ def test_dates_and_numbers_have_their_types(tmp_path):
 
 def test_a_catalogue_of_an_earlier_version_is_read(tmp_path):
     catalog = Catalog(str(tmp_path))
+    catalog.create()
     old = rows(("a", "ok")).drop_columns(["kind", "pages"])
     pq.write_table(old, tmp_path / "catalog/part-0.parquet")
     catalog.append(rows(("b", "ok")))

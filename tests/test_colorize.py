@@ -256,7 +256,7 @@ def test_for_machines_and_without_doing_anything(ray_local, tmp_path, samples, c
     assert colorize.main(colorize.ColorizeConfig(**options, dry_run=True)) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["todo"] == 8 and planned["why"] == {"new": 8} and planned["core_seconds"] > 0
-    assert not (tmp_path / "out/parquet").exists()
+    assert not (tmp_path / "out").exists()
 
     assert colorize.main(colorize.ColorizeConfig(**options)) == 3
     said = capsys.readouterr()
