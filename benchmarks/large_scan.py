@@ -2,9 +2,9 @@
 
     python -m benchmarks.large_scan
 
-Makes grey scans of 10,000 x 10,000 pixels (a photograph enlarged, with the noise of a scanner) in a temporary folder,
-colours each with the job's own worker code in a process of its own, and prints the highest resident set of that
-process beside what it was once weights and libraries were loaded.
+Makes black-and-white scans of 10,000 x 10,000 pixels (a photograph enlarged, with the noise of a scanner) in a
+temporary folder, colours each with the job's own worker code in a process of its own, and prints the highest resident
+set of that process beside what it was once weights and libraries were loaded.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from skimage import data
 from colorize_core import photo
 from jobs import sources
 from jobs.colorize import ColorizeConfig
-from jobs.colorize_actor import ColorizeActor, Job
+from jobs.colorize_actor import ColorizeActor
 
 SIDE = 10_000
 CASES = [
@@ -53,12 +53,7 @@ def make_scans(folder: Path) -> None:
 def colour(path: Path, format: str, result) -> None:
     """Sends megabytes before, megabytes at the highest, megabytes of output, and seconds."""
     with tempfile.TemporaryDirectory() as output:
-        config = ColorizeConfig(source=str(path), output=output, format=format)
-        job = Job(
-            weights="default", output=output, format=format, settings="", provenance=True, policies=config.policies,
-            timeout=3600, run=str(os.getpid()),
-        )  # fmt: skip
-        actor = ColorizeActor(job)
+        actor = ColorizeActor(ColorizeConfig(source=str(path), output=output, format=format).job)
         actor.colorizer.colorize(photo.Photo(np.zeros((64, 64), np.uint16)))  # the first time allocates what stays
         before, started = peak_mb(), time.monotonic()
         row = actor(sources.listing(str(path))).to_pylist()[0]

@@ -93,16 +93,25 @@ class ColorizeConfig:
         """Every setting that an output depends on, but for weights and photograph."""
         return {"format": self.format, "provenance": self.provenance, "policies": self.policies}
 
+    @property
+    def job(self) -> Job:
+        """What the workers of one start of the job are told."""
+        return Job(
+            weights=self.weights, output=sources.absolute(self.output), format=self.format,
+            settings=settings_digest(self.lasting), provenance=self.provenance, policies=self.policies,
+            timeout=self.timeout, run=uuid.uuid4().hex[:12],
+        )  # fmt: skip
+
 
 def main(config: ColorizeConfig) -> int:
     started = time.monotonic()
     out = sys.stderr if config.json else sys.stdout
-    output = sources.absolute(config.output)
+    job = config.job
+    output, settings = job.output, job.settings
     files = sources.listing(config.source)
     _check_apart(config.source, files, output)
     files = files.append_column("id", _ids(files["path"]))
     colorizer = Colorizer.load(config.weights, "cpu")
-    settings = settings_digest(config.lasting)
     catalog = Catalog(output)
     try:
         if not config.dry_run:
@@ -116,10 +125,6 @@ def main(config: ColorizeConfig) -> int:
     print(
         f"{len(files):,} inputs, {len(files) - len(todo):,} already done, model {colorizer.model}", file=out, flush=True
     )
-    job = Job(
-        weights=config.weights, output=output, format=config.format, settings=settings, provenance=config.provenance,
-        policies=config.policies, timeout=config.timeout, run=uuid.uuid4().hex[:12],
-    )  # fmt: skip
     if config.dry_run:
         return _dry_run(todo, job, config, out)
     rate = None

@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,8 @@ def tiff(*pages: np.ndarray, **options) -> bytes:
 
 
 def job(scans, output, run: str = f"test-{os.getpid()}", **options) -> Job:
-    config = ColorizeConfig(source=str(scans), output=str(output), **options)
-    return Job(
-        weights="default", output=config.output, format=config.format, settings="s", provenance=config.provenance,
-        policies=config.policies, timeout=60, run=run,
-    )  # fmt: skip
+    config = ColorizeConfig(source=str(scans), output=str(output), timeout=60, **options)
+    return replace(config.job, run=run)
 
 
 @pytest.fixture
