@@ -21,6 +21,7 @@ _RGB_FROM_XYZ = np.linalg.inv(XYZ_FROM_RGB) * _WHITE
 
 _STRIP_PIXELS = 1 << 16  # the merge works on strips of rows whose temporaries fit the L2 cache
 _MARGIN = 0.05  # of a level: room for the rounding of whoever turns the output back to grey
+_TEXTURE = 300.0  # variance of L* below which its changes count as texture rather than as edges of colour
 
 
 def srgb_to_linear(value: np.ndarray) -> np.ndarray:
@@ -118,43 +119,68 @@ def _strips(height: int, width: int):
         yield slice(top, min(top + step, height))
 
 
-def _upsampled_rows(ab: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """Rows of the bilinear enlargement of ``ab`` (h, w, 2) to (height, width, 2), pixel centres aligned."""
-    h = ab.shape[0]
+def _upsampled_rows(planes: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+    """Rows of the bilinear enlargement of ``planes`` (h, w, n) to (height, width, n), pixel centres aligned."""
+    h = planes.shape[0]
     y = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * (h / height) - 0.5
     y = np.clip(y, 0, h - 1)
     upper = np.floor(y).astype(int)
     lower = np.minimum(upper + 1, h - 1)
     t = (y - upper)[:, None, None]
-    strip = ab[upper] * (1 - t) + ab[lower] * t
-    # OpenCV returns (n, width, 2); with an unchanged height it interpolates along the rows alone.
+    strip = planes[upper] * (1 - t) + planes[lower] * t
+    # OpenCV returns (rows, width, n); with an unchanged height it interpolates along the rows alone.
     return cv2.resize(strip, (width, rows.stop - rows.start), interpolation=cv2.INTER_LINEAR)
+
+
+def _along_edges(grey: np.ndarray, ab: np.ndarray) -> np.ndarray:
+    """``ab`` (h, w, 2) as a linear function of L*, place by place: two constants and two slopes, (h, w, 4).
+
+    The slopes are those of a regression over 3 x 3 places of ``ab``, as in a guided filter (He and Sun 2015), whose
+    regularisation keeps fine texture out. So where colour changes with luminance, it changes where luminance does,
+    at full size. Unlike the filter, it leaves the colours of the places themselves as they are.
+    """
+    height, width = ab.shape[:2]
+    lightness_there = lightness(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA))
+
+    def mean(planes: np.ndarray) -> np.ndarray:
+        return cv2.blur(planes, (3, 3), borderType=cv2.BORDER_REPLICATE)
+
+    middle = mean(lightness_there)
+    covariance = mean(ab * lightness_there[..., None]) - mean(ab) * middle[..., None]
+    slope = covariance / (mean(lightness_there**2) - middle**2 + _TEXTURE)[..., None]
+    return np.concatenate([ab - slope * lightness_there[..., None], slope], axis=2)
 
 
 def merge(grey: np.ndarray, ab: np.ndarray) -> np.ndarray:
     """Colour a grey scan: the luminance of ``grey``, every pixel of it, with the chroma ``ab``.
 
-    ``grey`` is (H, W) uint8 or uint16, sRGB-coded. ``ab`` is (h, w, 2) float in CIE units (about -110 to
-    110) at any size; it is enlarged bilinearly. Returns sRGB, (H, W, 3) of the type of ``grey``, and
-    ``grey_of(merge(grey, ab)) == grey`` at every pixel: a colour outside sRGB gives up chroma, moving in
-    linear light towards the neutral of its own luminance, and never lightness. Raises ``ValueError`` for
-    shapes and types that do not fit, or for chroma that is not finite.
+    ``grey`` is (H, W) uint8 or uint16, sRGB-coded. ``ab`` is (h, w, 2) float in CIE units (about -110 to 110) at any
+    size; where it is smaller than ``grey`` it is enlarged along the edges of its luminance, and else bilinearly.
+    Returns sRGB, (H, W, 3) of the type of ``grey``, and ``grey_of(merge(grey, ab)) == grey`` at every pixel: a colour
+    outside sRGB gives up chroma, moving in linear light towards the neutral of its own luminance, and never lightness.
+    Raises ``ValueError`` for shapes and types that do not fit, or for chroma that is not finite.
     """
     if grey.ndim != 2 or ab.ndim != 3 or ab.shape[2] != 2:
         raise ValueError(f"grey must be (H, W) and ab (h, w, 2), not {grey.shape} and {ab.shape}")
     if not np.isfinite(ab).all():
         raise ValueError("ab holds values that are not finite")
-    ab = ab.astype(np.float32)
+    planes = ab.astype(np.float32)
+    if 1 < ab.shape[0] < grey.shape[0] and 1 < ab.shape[1] < grey.shape[1]:
+        planes = _along_edges(grey, planes)
     rgb = np.empty((*grey.shape, 3), grey.dtype)
     for rows in _strips(*grey.shape):
-        chroma = _upsampled_rows(ab, rows, *grey.shape)
-        rgb[rows] = _merge_strip(grey[rows], chroma[..., 0], chroma[..., 1])
+        rgb[rows] = _merge_strip(grey[rows], _upsampled_rows(planes, rows, *grey.shape))
     return rgb
 
 
-def _merge_strip(grey: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _merge_strip(grey: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """``planes`` are a and b, (H, W, 2), or their constants and slopes over L*, (H, W, 4)."""
     tables = _tables(grey.dtype)
     y, f = tables["linear"][grey], tables["f"][grey]
+    a, b = planes[..., 0], planes[..., 1]
+    if planes.shape[2] == 4:
+        l_star = tables["lightness"][grey]
+        a, b = a + planes[..., 2] * l_star, b + planes[..., 3] * l_star
     x, z = _lab_f_inverse(f + a / 500), _lab_f_inverse(f - b / 200)
 
     # Linear light as differences from the neutral, scaled by the largest s <= 1 that stays inside sRGB.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from colorize_core import __version__, color, network
+from colorize_core import __version__, color, decoding, network
+from colorize_core.decoding import Calibration
 from colorize_core.photo import Photo
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -37,7 +39,14 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def pack_weights(model: nn.Module, name: str, settings: dict, input_side: int, training: dict) -> bytes:
+def pack_weights(
+    model: nn.Module,
+    name: str,
+    settings: dict,
+    input_side: int,
+    training: dict,
+    calibration: Calibration | None = None,
+) -> bytes:
     """A ``.safetensors`` file in half precision, its header naming the network, its settings and its training.
 
     ``name`` and ``settings`` are what ``network.build`` takes; ``input_side`` is how large the network likes to
@@ -45,21 +54,37 @@ def pack_weights(model: nn.Module, name: str, settings: dict, input_side: int, t
     """
     state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
     header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
-    header["code_version"] = __version__
+    header |= {"calibration": asdict(calibration or Calibration()), "code_version": __version__}
     return save({key: v.cpu().contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
+
+
+@dataclass(frozen=True, slots=True)
+class Colouring:
+    """What the network makes of one photograph."""
+
+    chroma: list[np.ndarray]
+    """One or several plausible ones: ab in CIE units, float32 (h, w, 2) each."""
+    confidence: float | None = None
+    """Probability that the first one is, on average over the photograph, within a CIEDE2000 of 10 of the truth; None
+    where the network gives no distribution."""
+    confidence_map: np.ndarray | None = None
+    """The same pixel by pixel, float32 (h, w)."""
 
 
 class Colorizer:
     """A trained network on a device, ready to predict chroma."""
 
-    def __init__(self, model: nn.Module, name: str, digest: str, config: dict, device: torch.device):
+    def __init__(
+        self, model: nn.Module, name: str, digest: str, config: dict, calibration: Calibration, device: torch.device
+    ):
         self.name = name
         """Stem of the weights' file."""
         self.digest = digest
         """SHA-256 of the weights' file, hexadecimal."""
         self.config = config
-        """What the weights' header says: network, settings, input_side, training, code_version."""
+        """What the weights' header says: network, settings, input_side, training, calibration, code_version."""
         self.input_side: int = config["input_side"]
+        self.calibration = calibration
         self.device = device
         self.network = model.eval().to(device, memory_format=torch.channels_last)
 
@@ -69,59 +94,119 @@ class Colorizer:
 
         ``device`` defaults to the GPU where there is one. Nothing is unpickled. Raises ``WeightsError``.
         """
-        data = _read_weights(weights)
+        return cls.from_bytes(_read_weights(weights), DEFAULT if weights == "default" else weights, device)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str, device: str | torch.device | None = None) -> "Colorizer":
+        """The same from the content of a file; ``name`` is what messages call it, its stem what the catalogue does."""
         try:
             config = json.loads(_metadata(data)[_HEADER])
             model = network.build(config["network"], **config["settings"])
             model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in load(data).items()})
             config["input_side"] = int(config["input_side"])
+            calibration = Calibration(**config.get("calibration", {}))
         except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise WeightsError(
-                f"the weights {weights} are not a .safetensors file written by jobs.train ({reason}): "
+                f"the weights {name} are not a .safetensors file written by jobs.train ({reason}): "
                 "check the path, or use --weights default"
             ) from error
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        name = Path(DEFAULT if weights == "default" else weights).stem
-        return cls(model, name, hashlib.sha256(data).hexdigest(), config, torch.device(device))
+        digest = hashlib.sha256(data).hexdigest()
+        return cls(model, Path(name).stem, digest, config, calibration, torch.device(device))
+
+    def pack(self) -> bytes:
+        """A ``.safetensors`` file of these weights with their configuration, and the present calibration."""
+        config = self.config
+        return pack_weights(
+            self.network, config["network"], config["settings"], self.input_side, config["training"], self.calibration
+        )
 
     @property
     def model(self) -> str:
         """Name and digest, as the catalogue records them: ``resnet18@0123456789ab``."""
         return f"{self.name}@{self.digest[:12]}"
 
+    @property
+    def gives_distribution(self) -> bool:
+        """Whether there is a choice of vividness and of variants, and a confidence."""
+        return hasattr(self.network, "bins")
+
+    def check(self, vividness: float | None, variants: int = 1) -> None:
+        """Raise ``ValueError`` for what these weights cannot do, or what nobody can."""
+        if vividness is not None and not 0 <= vividness <= 1:
+            raise ValueError(f"the vividness must lie in [0, 1], not {vividness}")
+        if not 1 <= variants <= decoding.MAX_VARIANTS:
+            raise ValueError(f"there are 1 to {decoding.MAX_VARIANTS} variants, not {variants}")
+        if not self.gives_distribution and (vividness is not None or variants > 1):
+            raise ValueError(
+                f"the weights {self.name} give one colour for each pixel, so there is no choice of vividness or "
+                "variants: leave it out, or use weights of the network lite0"
+            )
+
     @torch.inference_mode()
-    def predict_ab(self, lightness: Tensor) -> Tensor:
+    def predict_ab(self, lightness: Tensor, vividness: float | None = None) -> Tensor:
         """CIE L* in [0, 100], float32 (N, 1, H, W), to ab in CIE units, float32 (N, 2, h, w) on the CPU.
 
-        Height and width must be multiples of 32 (``thumbnail`` makes them so).
+        Height and width must be multiples of 32 (``thumbnail`` makes them so); h and w depend on the network.
+        ``vividness`` goes from 0, the most accurate colours, to 1, as colourful as colour photographs are; the default
+        lies between. Raises ``ValueError`` as ``check`` does.
         """
+        self.check(vividness)
+        output = self.output(lightness)
+        if not self.gives_distribution:
+            return self.network.chroma(output).clamp(-128, 127).cpu()
+        return decoding.chroma(output, *self._how(vividness)).clamp(-128, 127).cpu()
+
+    @torch.inference_mode()
+    def output(self, lightness: Tensor) -> Tensor:
+        """What the network itself gives for CIE L*, (N, 1, H, W), float32 on the device; see its ``forward``."""
         batch = lightness.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device):
-            output = self.network(batch)
-        return self.network.chroma(output.float()).clamp(-128, 127).cpu()
+            return self.network(batch).float()
 
-    def predict(self, greys: list[np.ndarray]) -> list[np.ndarray]:
-        """Chroma for grey scans of any sizes, (H, W) uint8 or uint16 each: ab in CIE units, float32 (h, w, 2) each.
+    def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
+        """What ``decoding`` takes beside the logits."""
+        chosen = decoding.DEFAULT_VIVIDNESS if vividness is None else vividness
+        return self.network.bins, self.network.prior, chosen, self.calibration.gain
 
-        h and w are those of ``thumbnail``; equal ones go through the network as one batch.
+    @torch.inference_mode()
+    def predict(self, greys: list[np.ndarray], vividness: float | None = None, variants: int = 1) -> list[Colouring]:
+        """Colours for grey scans of any sizes, (H, W) uint8 or uint16 each, as ``predict_ab`` gives them.
+
+        Scans whose ``thumbnail`` has the same size go through the network as one batch. Raises ``ValueError`` as
+        ``check`` does.
         """
+        self.check(vividness, variants)
         thumbnails = [thumbnail(grey, self.input_side) for grey in greys]
         batches = defaultdict(list)
         for i, lightness in enumerate(thumbnails):
             batches[lightness.shape].append(i)
-        chroma: list = [None] * len(greys)
+        found: list = [None] * len(greys)
         for members in batches.values():
-            batch = torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None]
-            for i, ab in zip(members, self.predict_ab(batch).permute(0, 2, 3, 1).numpy(), strict=True):
-                chroma[i] = ab
-        return chroma
+            output = self.output(torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None])
+            for i, colouring in zip(members, self._colourings(output, vividness, variants), strict=True):
+                found[i] = colouring
+        return found
 
-    def colorize(self, photograph: Photo) -> np.ndarray:
+    def _colourings(self, output: Tensor, vividness: float | None, variants: int) -> list[Colouring]:
+        def photographs(ab: Tensor) -> list[np.ndarray]:
+            return list(ab.clamp(-128, 127).permute(0, 2, 3, 1).cpu().numpy())
+
+        if not self.gives_distribution:
+            return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output))]
+        chosen = decoding.variants(output, *self._how(vividness), variants)
+        difference = decoding.expected_difference(output, self.network.bins, chosen[0])
+        maps = decoding.confidence(difference, self.calibration).cpu().numpy()
+        certain = [decoding.confidence(mean, self.calibration) for mean in difference.mean((1, 2)).tolist()]
+        alternatives = zip(*map(photographs, chosen), strict=True)
+        return [Colouring(list(chroma), c, m) for chroma, c, m in zip(alternatives, certain, maps, strict=True)]
+
+    def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""
         grey = photograph.grey
-        return color.merge(grey, self.predict([grey])[0])
+        return color.merge(grey, self.predict([grey], vividness)[0].chroma[0])
 
 
 def thumbnail(grey: np.ndarray, side: int) -> np.ndarray:

@@ -6,10 +6,14 @@ import dataclasses
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
 
 OK, FAILED, USAGE, SOME_ERRORS, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 
@@ -48,6 +52,7 @@ def start() -> int:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    calm(context)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if os.environ.get("RAY_ADDRESS"):
         return max(1, int(ray.cluster_resources().get("CPU", 0)))
@@ -149,3 +154,18 @@ def run(job: Callable[[], int]) -> None:
         print("stopped; the same command continues", file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+def calm(context: "DataContext") -> None:
+    """Let Ray Data's scheduler rest for a moment after every step.
+
+    Where its tasks have results that their consumer has no room for yet, it would turn in circles without waiting: a
+    core lost, and in the process of a training worker the interpreter's lock with it.
+    """
+    from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+    class Rest(ExecutionCallback):
+        def on_execution_step(self, executor) -> None:
+            time.sleep(0.02)
+
+    context.custom_execution_callback_classes = [Rest]

@@ -52,6 +52,13 @@ class ColorizeConfig:
     format: Format = "png"
     """Format of the colour photographs. `keep`: that of the scan's name, PNG where it is neither JPEG nor TIFF;
     `parquet`: PNG in a column of Parquet files. JPEG has 8 bits and does not keep every pixel's luminance."""
+    vividness: Annotated[float | None, tyro.conf.arg(metavar="0..1")] = None
+    """From 0, the colours that are most likely right, to 1, as colourful as colour photographs are; by default in
+    between."""
+    variants: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Plausible colourings of each photograph; those beyond the first are written to OUTPUT/variants/2 and so on."""
+    confidence_map: bool = False
+    """Write into OUTPUT/confidence where each photograph's colours can be trusted: white where they can."""
     if_color: Literal["skip", "recolor"] = "skip"
     """What to do with a photograph that is in colour already."""
     if_tinted: Literal["recolor", "skip"] = "recolor"
@@ -81,6 +88,8 @@ class ColorizeConfig:
             raise UsageError(f"--actors must be at least 1, not {self.actors}")
         if not self.timeout > 0:
             raise UsageError(f"--timeout must be above 0, not {self.timeout}")
+        if self.format == "parquet" and (self.variants > 1 or self.confidence_map):
+            raise UsageError("--variants and --confidence-map write pictures of their own: choose another --format")
         if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:
             raise UsageError(f"--max-error-rate must lie in [0, 1], not {self.max_error_rate}")
 
@@ -91,7 +100,8 @@ class ColorizeConfig:
     @property
     def lasting(self) -> dict:
         """Every setting that an output depends on, but for weights and photograph."""
-        return {"format": self.format, "provenance": self.provenance, "policies": self.policies}
+        look = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
+        return look | {"format": self.format, "provenance": self.provenance, "policies": self.policies}
 
     @property
     def job(self) -> Job:
@@ -99,6 +109,7 @@ class ColorizeConfig:
         return Job(
             weights=self.weights, output=sources.absolute(self.output), format=self.format,
             settings=settings_digest(self.lasting), provenance=self.provenance, policies=self.policies,
+            vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
             timeout=self.timeout, run=uuid.uuid4().hex[:12],
         )  # fmt: skip
 
@@ -112,6 +123,10 @@ def main(config: ColorizeConfig) -> int:
     _check_apart(config.source, files, output)
     files = files.append_column("id", _ids(files["path"]))
     colorizer = Colorizer.load(config.weights, "cpu")
+    try:
+        colorizer.check(config.vividness, config.variants)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     catalog = Catalog(output)
     try:
         if not config.dry_run:
@@ -167,12 +182,13 @@ def _ids(paths: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _check_apart(source: str, files: pa.Table, output: str) -> None:
     """Refuse an OUTPUT whose files would become inputs, or overwrite them."""
-    for name in ("images/a.png", "images/a.jpg", "images/a.tif", "images/a/a.jpg.png", "catalog/a.parquet"):
+    names = ["images/a.png", "images/a.jpg", "images/a.tif", "images/a/a.jpg.png", "catalog/a.parquet"]
+    for name in (*names, "confidence/a.png", "variants/2/a.png"):
         if sources.covers(source, f"{output}/{name}"):
             raise UsageError(
                 f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside"
             )
-    for folder in ("images", "parquet", "catalog", "settings"):
+    for folder in ("images", "variants", "confidence", "parquet", "catalog", "settings"):
         inside = pc.starts_with(files["uri"], f"{output}/{folder}/".encode())
         if pc.any(inside).as_py() or sources.covers(f"{output}/{folder}", source):
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")

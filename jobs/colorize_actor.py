@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
+import cv2
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage
-from colorize_core.colorizer import Colorizer
+from colorize_core.colorizer import Colorizer, Colouring
 from jobs import admission, sources
 from jobs.admission import Admission
 from jobs.catalog import SCHEMA
@@ -46,6 +47,9 @@ class Job:
     """Digest of all that outputs depend on, but for weights and photographs."""
     provenance: bool
     policies: dict[triage.Kind, Policy]
+    vividness: float | None
+    variants: int
+    confidence_map: bool
     timeout: float
     """Seconds that a few photographs, or a large one, may take once they are read."""
     run: str
@@ -64,7 +68,7 @@ class _Scan:
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)
     policy: Policy = "recolor"
-    chroma: list[np.ndarray] = field(default_factory=list)
+    colourings: list[Colouring] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -122,7 +126,6 @@ class ColorizeActor:
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
     def __init__(self, job: Job):
-        import cv2
         import torch
 
         self.job = job
@@ -224,17 +227,29 @@ class ColorizeActor:
 
     def _predict(self, scans: list[_Scan]) -> None:
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
-        recolored = iter(self.colorizer.predict([grey for scan, grey in pages if scan.policy == "recolor"]))
-        neutral = np.zeros((1, 1, 2), np.float32)
+        greys = [grey for scan, grey in pages if scan.policy == "recolor"]
+        recolored = iter(self.colorizer.predict(greys, self.job.vividness, self.job.variants))
+        neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
         for scan, _ in pages:
-            scan.chroma.append(next(recolored) if scan.policy == "recolor" else neutral)
+            scan.colourings.append(next(recolored) if scan.policy == "recolor" else neutral)
+        for scan in scans:
+            known = [colouring.confidence for colouring in scan.colourings if colouring.confidence is not None]
+            scan.row["confidence"] = min(known, default=None)  # of its pages, that which needs a look the most
 
     def _store(self, scan: _Scan) -> None:
         """Merge, encode and store one photograph, and complete its row."""
         with scan.accounted("colouring"):
-            data = self._encoded(scan)
-            scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
+            xmp = None
+            if self.job.provenance:
+                version = f"{__version__} {self.colorizer.model}"
+                xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
             name = output_name(self.job.format, scan.path)
+            for i in range(1, len(scan.colourings[0].chroma)):
+                sources.write_bytes(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
+            if self.job.confidence_map and scan.colourings[0].confidence_map is not None:
+                sources.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", _confidence_map(scan))
+            data = self._encoded(scan, 0, xmp)
+            scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
             if self.parquet:
                 self.parquet.add(scan.row, name, data)
             else:
@@ -243,25 +258,29 @@ class ColorizeActor:
                 scan.row["output"] = sources.printable(uri)
         scan.row["finished_at"] = datetime.now(UTC)
 
-    def _encoded(self, scan: _Scan) -> bytes:
-        xmp = None
-        if self.job.provenance:
-            version = f"{__version__} {self.colorizer.model}"
-            xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
-
+    def _encoded(self, scan: _Scan, variant: int, xmp: bytes | None) -> bytes:
         def merged() -> Iterator[photo.Photo]:
-            """Page by page, so that one in colour is in memory at a time."""
-            while scan.photographs:
-                scanned, chroma = scan.photographs.pop(0), scan.chroma.pop(0)
-                rgb = color.merge(scanned.pixels, chroma)
+            """Page by page, so that one in colour is in memory at a time; the first variant comes last and lets go."""
+            scanned_pages = scan.photographs if variant == 0 else list(scan.photographs)
+            for colouring in scan.colourings:
+                scanned = scanned_pages.pop(0)
+                rgb = color.merge(scanned.pixels, colouring.chroma[variant])
                 step = max(1, min(rgb.shape[:2]) // 256)
-                scan.row.setdefault("colorfulness", metrics.colorfulness(rgb[::step, ::step]))
+                if variant == 0:
+                    scan.row.setdefault("colorfulness", metrics.colorfulness(rgb[::step, ::step]))
                 yield replace(scanned, pixels=rgb)
 
         if (format := container(self.job.format, scan.path)) == "tiff":
             return encoding.encode_tiff(merged(), xmp)
         page = next(merged())
         return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, xmp)
+
+
+def _confidence_map(scan: _Scan) -> bytes:
+    """A grey PNG of the size of the scan's first page: 255 where the colour is surely right, 0 where it is a guess."""
+    height, width = scan.photographs[0].pixels.shape
+    levels = np.rint(255 * scan.colourings[0].confidence_map).astype(np.uint8)
+    return cv2.imencode(".png", cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR))[1].tobytes()
 
 
 def _measure(scan: _Scan) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from jobs import cluster
 from jobs.shards import Prepared
 
 # PyTorch is imported where it is used: the processes that only read start in a second without it, and are small.
@@ -107,6 +108,7 @@ def batches(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = context.print_on_execution_start = False
+    cluster.calm(context)
     weights = {group: count**-0.5 for group, count in prepared.groups.items()} if balance else None
     epochs_at_once = max(1, WINDOWS_PER_EXECUTION // order.windows)
     for begin in range(first // order.steps, epochs, epochs_at_once):

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 from fsspec.core import url_to_fs
 
@@ -30,6 +31,7 @@ from jobs.train_loop import train_worker
 
 # When a run is continued.
 MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage", "config"}
+CALIBRATED_ON = 400  # photographs, at most
 SETTINGS, WEIGHTS = "settings.json", "weights.safetensors"
 
 
@@ -242,7 +244,8 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
-    sources.write_bytes(f"{run}/{WEIGHTS}", weights)
+    calibrated = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_calibrated)
+    sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibrated.remote(weights, prepared)))
     sources.write_bytes(f"{run}/learning-curve.png", logbook.learning_curve({config.name: logbook.read(run)}))
     _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
@@ -261,6 +264,18 @@ def _remove_leftovers(run: str, kept: set[str]) -> None:
         name = path.rstrip("/").rpartition("/")[2]
         if name.startswith("checkpoint_") and not name.endswith(".json") and name not in kept:
             fs.rm(path, recursive=True)
+
+
+def _calibrated(weights: bytes, prepared: shards.Prepared) -> bytes:
+    """The weights' file with what colours need beside the network, measured on photographs of the validation split."""
+    from colorize_core.calibration import calibrate
+
+    model = colorizer.Colorizer.from_bytes(weights, "trained")
+    if model.gives_distribution:
+        stretch = prepared.stretch("validation")
+        chosen = np.unique(np.linspace(0, len(stretch) - 1, CALIBRATED_ON).astype(int)) + stretch.start
+        model.calibration = calibrate(model, map(training.decode, prepared.take(chosen)["image"].to_pylist()))
+    return model.pack()
 
 
 def _test(weights: str, prepared: shards.Prepared, config: TrainConfig) -> tuple[float, float]:

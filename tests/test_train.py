@@ -152,7 +152,7 @@ def test_a_run_leaves_weights_that_colour(undisturbed):
     assert header["training"]["metrics"]["loss"] == min(history(undisturbed, "loss"))
     assert header["training"]["workers"] == "2" and header["training"]["photographs"] == 232
     assert not any(str(undisturbed.parent) in str(value) for value in header["training"].values()), "a path of ours"
-    assert np.isfinite(colorizer.predict([data.camera()])[0]).all()
+    assert np.isfinite(colorizer.predict([data.camera()])[0].chroma[0]).all()
 
 
 def test_a_run_can_be_watched(undisturbed):
