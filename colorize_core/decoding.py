@@ -18,7 +18,7 @@ RARITY = 0.5  # at vividness 1: power of a bin's frequency that its probability 
 SMOOTHING = 0.1  # share of a uniform distribution that is mixed into the frequencies
 MAX_VARIANTS = 5
 SHIFT = 10.0  # CIE units in ab by which a variant differs, on average over the picture
-MAX_TILT = 0.4  # of log-probability per CIE unit: how far a variant may go to reach its shift
+MAX_TILT = 0.2  # of log-probability per CIE unit: how far a variant may go to reach its shift
 
 
 @dataclass(frozen=True, slots=True)

