@@ -46,7 +46,7 @@ ROWS = {
     "seed, nearest": SEED,
     "seed, deconv": SEED | {"upsampling": "deconv"},
     "ours": OURS,
-    "ours, warm": OURS | {"weights": "default"},
+    "ours, warm": OURS | {"weights": "resnet18"},
 }
 
 
@@ -72,7 +72,13 @@ def main(config: ExperimentConfig) -> int:
     runs = {name: f"{storage}/{name.replace(', ', '-')}" for name in ROWS}
     for name, recipe in ROWS.items():
         print(f"\n{name}", flush=True)
-        options = {"only": (config.breed,), "split": config.split, "min_chroma": 0.0, "size": SIZE}
+        options = {
+            "only": (config.breed,),
+            "split": config.split,
+            "min_chroma": 0.0,
+            "size": SIZE,
+            "network": "resnet18",
+        }
         options |= {"storage": storage, "name": runs[name].rpartition("/")[2], "epochs": config.epochs, "workers": "1"}
         train.main(train.TrainConfig(source=config.source, **options, **recipe))
 

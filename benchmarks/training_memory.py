@@ -30,7 +30,13 @@ def main(config: MemoryConfig) -> int:
     with tempfile.TemporaryDirectory() as storage:
         for share in ("all", "a tenth"):
             split = f"{photographs // 10}/32/0" if photographs else "0.999/0.001/0"
-            options = {"storage": storage, "name": share.replace(" ", "-"), "epochs": 1, "workers": "1"}
+            options = {
+                "storage": storage,
+                "name": share.replace(" ", "-"),
+                "epochs": 1,
+                "workers": "1",
+                "network": "resnet18",
+            }
             train.main(train.TrainConfig(source=config.source, split=split, size=config.size, **options))
             run = f"{storage}/{options['name']}"
             photographs = shards.read(f"{run}/data").counts["train"]

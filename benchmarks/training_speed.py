@@ -93,6 +93,7 @@ def _plain(images: list[bytes], config: SpeedConfig) -> float:
 def _train(source: Path, storage: Path, workers: int, config: SpeedConfig) -> float:
     name = f"{workers}-{time.time_ns()}"
     options = {
+        "network": "resnet18",
         "min_chroma": 0.0,
         "size": config.size,
         "batch_size": config.batch_size,

@@ -68,7 +68,7 @@ class Colouring:
     """Probability that the first one is, on average over the photograph, within a CIEDE2000 of 10 of the truth; None
     where the network gives no distribution."""
     confidence_map: np.ndarray | None = None
-    """The same pixel by pixel, float32 (h, w)."""
+    """The same pixel by pixel, float32 (h, w), where it was asked for."""
 
 
 class Colorizer:
@@ -172,7 +172,13 @@ class Colorizer:
         return self.network.bins, self.network.prior, chosen, self.calibration.gain
 
     @torch.inference_mode()
-    def predict(self, greys: list[np.ndarray], vividness: float | None = None, variants: int = 1) -> list[Colouring]:
+    def predict(
+        self,
+        greys: list[np.ndarray],
+        vividness: float | None = None,
+        variants: int = 1,
+        confidence_map: bool = False,
+    ) -> list[Colouring]:
         """Colours for grey scans of any sizes, (H, W) uint8 or uint16 each, as ``predict_ab`` gives them.
 
         Scans whose ``thumbnail`` has the same size go through the network as one batch. Raises ``ValueError`` as
@@ -186,22 +192,36 @@ class Colorizer:
         found: list = [None] * len(greys)
         for members in batches.values():
             output = self.output(torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None])
-            for i, colouring in zip(members, self._colourings(output, vividness, variants), strict=True):
+            colourings = self._colourings(output, vividness, variants, confidence_map)
+            for i, colouring in zip(members, colourings, strict=True):
                 found[i] = colouring
         return found
 
-    def _colourings(self, output: Tensor, vividness: float | None, variants: int) -> list[Colouring]:
+    def _colourings(
+        self, output: Tensor, vividness: float | None, variants: int, confidence_map: bool
+    ) -> list[Colouring]:
         def photographs(ab: Tensor) -> list[np.ndarray]:
             return list(ab.clamp(-128, 127).permute(0, 2, 3, 1).cpu().numpy())
 
         if not self.gives_distribution:
             return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output))]
         chosen = decoding.variants(output, *self._how(vividness), variants)
-        difference = decoding.expected_difference(output, self.network.bins, chosen[0])
-        maps = decoding.confidence(difference, self.calibration).cpu().numpy()
-        certain = [decoding.confidence(mean, self.calibration) for mean in difference.mean((1, 2)).tolist()]
         alternatives = zip(*map(photographs, chosen), strict=True)
-        return [Colouring(list(chroma), c, m) for chroma, c, m in zip(alternatives, certain, maps, strict=True)]
+        sure = decoding.confidence(self._difference(output, chosen[0], decoding.SPARSE).mean((1, 2)), self.calibration)
+        maps = [None] * len(output)
+        if confidence_map:
+            maps = decoding.confidence(self._difference(output, chosen[0]), self.calibration).cpu().numpy()
+        return [Colouring(list(ab), c, m) for ab, c, m in zip(alternatives, sure.tolist(), maps, strict=True)]
+
+    def _difference(self, output: Tensor, ab: Tensor, step: int = 1) -> Tensor:
+        return decoding.expected_difference(output[..., ::step, ::step], self.network.bins, ab[..., ::step, ::step])
+
+    @torch.inference_mode()
+    def expected_difference(self, grey: np.ndarray, vividness: float | None = None) -> float:
+        """What a photograph's confidence is computed from: a mean colour difference, see ``decoding``."""
+        output = self.output(torch.from_numpy(thumbnail(grey, self.input_side))[None, None])
+        ab = decoding.chroma(output, *self._how(vividness))
+        return self._difference(output, ab, decoding.SPARSE).mean().item()
 
     def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""

@@ -16,6 +16,8 @@ DEFAULT_VIVIDNESS = 0.6
 TEMPERATURE = 0.5  # below 1 the distribution is sharpened, which raises accuracy and colour
 RARITY = 0.5  # at vividness 1: power of a bin's frequency that its probability is divided by
 SMOOTHING = 0.1  # share of a uniform distribution that is mixed into the frequencies
+TOLERABLE = 10.0  # CIEDE2000 that a photograph's confidence is about
+SPARSE = 2  # a photograph's confidence looks at every second place in each direction
 MAX_VARIANTS = 5
 SHIFT = 10.0  # CIE units in ab by which a variant differs, on average over the picture
 MAX_TILT = 0.2  # of log-probability per CIE unit: how far a variant may go to reach its shift
@@ -68,9 +70,6 @@ def confidence(difference: float | Tensor, calibration: Calibration) -> float | 
     """
     position = (difference - calibration.middle) / calibration.width
     return torch.sigmoid(-position) if isinstance(position, Tensor) else 1 / (1 + math.exp(min(position, 700.0)))
-
-
-TOLERABLE = 10.0  # CIEDE2000
 
 
 def variants(logits: Tensor, bins: Tensor, prior: Tensor, vividness: float, gain: float, count: int) -> list[Tensor]:

@@ -228,7 +228,7 @@ class ColorizeActor:
     def _predict(self, scans: list[_Scan]) -> None:
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
         greys = [grey for scan, grey in pages if scan.policy == "recolor"]
-        recolored = iter(self.colorizer.predict(greys, self.job.vividness, self.job.variants))
+        recolored = iter(self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map))
         neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
         for scan, _ in pages:
             scan.colourings.append(next(recolored) if scan.policy == "recolor" else neutral)

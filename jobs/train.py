@@ -30,7 +30,7 @@ from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
 # When a run is continued.
-MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage", "config"}
+MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage", "config", "input_side"}
 CALIBRATED_ON = 400  # photographs, at most
 SETTINGS, WEIGHTS = "settings.json", "weights.safetensors"
 
@@ -46,7 +46,7 @@ class TrainConfig(training.Recipe):
     """Folder or URI that keeps the run: prepared data, checkpoints, weights."""
     name: str = "colorizer"
     """Name of the run, a folder in the storage. The same name continues the run."""
-    network: str = "resnet18"
+    network: str = "lite0"
     """Network to train, one of colorize_core.network.NETWORKS."""
     upsampling: Upsampling = "nearest"
     """How the decoder of resnet18 doubles its size."""
@@ -73,7 +73,9 @@ class TrainConfig(training.Recipe):
     batch_size: int = 32
     """Photographs per step, over all workers together."""
     size: int = 224
-    """Side of the square crops the network sees, in pixels."""
+    """Side of the square crops the network sees in training, in pixels."""
+    input_side: int | None = None
+    """About the side at which it sees a photograph when it colours; by default `size`."""
     checkpoint_minutes: float = 10
     """Time between two checkpoints within an epoch; there is one at the end of each epoch in any case."""
     max_failures: int = 3
@@ -94,8 +96,9 @@ class TrainConfig(training.Recipe):
             raise UsageError(f"--workers must be at least 1, and a range MIN:MAX must rise, not {self.workers}")
         if self.epochs < 1 or self.batch_size < most:
             raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
-        if self.size < 32 or self.size % 32:
-            raise UsageError(f"--size must be a multiple of 32, not {self.size}")
+        for name, side in (("size", self.size), ("input-side", self.input_side or 32)):
+            if side < 32 or side % 32:
+                raise UsageError(f"--{name} must be a multiple of 32, not {side}")
         self.parsed_split  # noqa: B018, raises
 
     @property
@@ -245,7 +248,7 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
     calibrated = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_calibrated)
-    sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibrated.remote(weights, prepared)))
+    sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibrated.remote(weights, prepared, config)))
     sources.write_bytes(f"{run}/learning-curve.png", logbook.learning_curve({config.name: logbook.read(run)}))
     _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
@@ -266,15 +269,16 @@ def _remove_leftovers(run: str, kept: set[str]) -> None:
             fs.rm(path, recursive=True)
 
 
-def _calibrated(weights: bytes, prepared: shards.Prepared) -> bytes:
+def _calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
     """The weights' file with what colours need beside the network, measured on photographs of the validation split."""
     from colorize_core.calibration import calibrate
 
     model = colorizer.Colorizer.from_bytes(weights, "trained")
+    model.input_side = config.input_side or config.size
     if model.gives_distribution:
         stretch = prepared.stretch("validation")
         chosen = np.unique(np.linspace(0, len(stretch) - 1, CALIBRATED_ON).astype(int)) + stretch.start
-        model.calibration = calibrate(model, map(training.decode, prepared.take(chosen)["image"].to_pylist()))
+        calibrate(model, map(training.decode, prepared.take(chosen)["image"].to_pylist()))
     return model.pack()
 
 

@@ -71,7 +71,8 @@ def train_worker(settings: dict) -> None:
         with tempfile.TemporaryDirectory() as folder:
             whole = state.state_dict() | {"history": history, "recent": recent, "random": torch.get_rng_state()}
             torch.save(whole, Path(folder, "state.pt"))
-            summary = asdict(config) | {"photographs": prepared.counts["train"], "metrics": metrics}
+            seen = {"photographs": prepared.counts["train"], "photographs_seen": state.step * config.batch_size}
+            summary = asdict(config) | seen | {"metrics": metrics}
             for private in ("source", "storage", "config"):  # paths and buckets of whoever trained
                 del summary[private]
             packed = colorizer.pack_weights(

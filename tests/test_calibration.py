@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from colorize_core import metrics, photo
+from colorize_core import color, metrics, photo
 from colorize_core.calibration import _logistic, calibrate
 from colorize_core.colorizer import Colorizer
 
@@ -10,9 +10,7 @@ from colorize_core.colorizer import Colorizer
 def test_vividness_1_is_as_colourful_as_the_photographs_it_was_calibrated_on():
     colorizer = Colorizer.load("default", "cpu")
     truths = [getattr(data, name)()[:300, :300] for name in ("astronaut", "chelsea", "coffee")]
-    colorizer.calibration = calibrate(colorizer, truths)
-    from colorize_core import color
-
+    calibrate(colorizer, truths)
     vivid = [colorizer.colorize(photo.Photo(color.grey_of(truth)), 1.0) for truth in truths]
     assert np.mean([metrics.colorfulness(rgb) for rgb in vivid]) == pytest.approx(
         np.mean([metrics.colorfulness(truth) for truth in truths]), rel=0.01

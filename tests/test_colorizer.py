@@ -68,8 +68,10 @@ def test_variants_and_confidence(shipped):
     assert np.array_equal(one.chroma[0], three.chroma[0]), "the first variant is the colouring without variants"
     for other in three.chroma[1:]:
         assert 5 < np.linalg.norm(other - one.chroma[0], axis=2).mean() < 15
-    assert 0 <= one.confidence <= 1 and one.confidence_map.shape == one.chroma[0].shape[:2]
-    assert 0 <= one.confidence_map.min() < one.confidence_map.max() <= 1
+    assert 0 <= one.confidence <= 1 and one.confidence_map is None
+    (mapped,) = shipped.predict([data.camera()], confidence_map=True)
+    assert mapped.confidence == one.confidence and mapped.confidence_map.shape == one.chroma[0].shape[:2]
+    assert 0 <= mapped.confidence_map.min() < mapped.confidence_map.max() <= 1
 
 
 def test_weights_that_give_one_colour_say_so():

@@ -22,14 +22,15 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from colorize_core.colorizer import Colorizer
+from colorize_core.decoding import Calibration
 from jobs import cluster, shards, train
 from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
 # Two epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
 # of workers makes no difference.
-OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0 --weights default"
-OPTIONS = [*OPTIONS.split(), "--freeze-batch-norm"]
+OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0 --network resnet18"
+OPTIONS = [*OPTIONS.split(), "--weights", "resnet18", "--freeze-batch-norm"]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,7 @@ def test_a_run_leaves_weights_that_colour(undisturbed):
     assert header["network"] == "resnet18" and header["input_side"] == 64
     assert header["training"]["metrics"]["loss"] == min(history(undisturbed, "loss"))
     assert header["training"]["workers"] == "2" and header["training"]["photographs"] == 232
+    assert header["training"]["photographs_seen"] in (232, 464)
     assert not any(str(undisturbed.parent) in str(value) for value in header["training"].values()), "a path of ours"
     assert np.isfinite(colorizer.predict([data.camera()])[0].chroma[0]).all()
 
@@ -188,7 +190,7 @@ def test_a_finished_run_does_nothing(undisturbed, photographs):
 )
 def test_a_run_is_not_continued_with_other_settings(undisturbed, photographs, setting, value):
     settings = json.loads((undisturbed / "settings.json").read_text())
-    settings |= {"only": tuple(settings["only"]), "storage": str(undisturbed.parent), "weights": "default"}
+    settings |= {"only": tuple(settings["only"]), "storage": str(undisturbed.parent)}
     if setting == "source":
         value = str(photographs.parent)
     with pytest.raises(UsageError, match="choose"):
@@ -200,10 +202,11 @@ def test_from_s3_to_s3(ray_local, s3_endpoint, photographs):
     s3.mkdir("training")
     for path in sorted(photographs.iterdir())[:24]:
         s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
-    options = "--name run --size 64 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1"
+    options = "--name run --size 64 --input-side 96 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1"
     printed = run_train("s3://training/photographs", "--storage", "s3://training/runs", *options.split())
     assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
-    assert Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu").config["input_side"] == 64
+    colorizer = Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu")
+    assert colorizer.input_side == 96 and colorizer.calibration != Calibration()
     left = {path.split("/")[3].split("_")[0] for path in s3.find("training/runs/run")} - {"", ".validate", "checkpoint"}
     made = {"data", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
     assert left == made | {"weights.safetensors"}

@@ -77,7 +77,8 @@ def test_train(capsys, scans, tmp_path):
         assert "--workers" in training(workers=workers)
     assert "--batch-size" in training(workers="4", batch_size=2)
     assert "learning rate" in training(learning_rate=-1.0)
-    assert "multiple of 32" in training(size=100)
+    assert "--size must be a multiple of 32" in training(size=100)
+    assert "--input-side must be a multiple of 32" in training(input_side=100)
     for split in ("0.9/0.1", "0.9/0.2/0", "1/0/0", "134/36", "134/36/-30", "a/b/c", "1.5/36/30"):
         assert "--split must be" in training(split=split)
     assert "no network called" in training(network="vgg")
