@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from jobs.catalog import Catalog
 
 LINE_SECONDS = 10
+DOUBTFUL = 3  # photographs that the summary names
 
 
 class Report:
@@ -72,10 +73,17 @@ def duration(seconds: float) -> str:
 
 
 def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
-    """Of the current rows of ``ids``: counts by status and kind, and the reasons of what is not ``ok``, grouped."""
-    rows = catalog.read(["id", "status", "kind"])
+    """Of the current rows of ``ids``: counts by status and kind, the reasons of what is not ``ok``, grouped, and the
+    photographs whose colours are the most doubtful, by the network's own account.
+    """
+    rows = catalog.read(["id", "status", "kind", "confidence"])
     rows = rows.filter(pc.is_in(rows["id"], value_set=ids))
-    problems = []
+    problems, doubtful = [], []
+    if len(unsure := rows.filter(pc.is_valid(rows["confidence"]))):
+        unsure = unsure.take(pc.select_k_unstable(unsure, DOUBTFUL, [("confidence", "ascending")]))
+        doubtful = catalog.read(["id", "source", "confidence"])
+        doubtful = doubtful.filter(pc.is_in(doubtful["id"], value_set=unsure["id"])).sort_by("confidence")
+        doubtful = doubtful.select(["source", "confidence"]).to_pylist()
     if len(bad := rows.filter(pc.not_equal(rows["status"], "ok"))):
         problems = catalog.read(["id", "source", "status", "error"])
         problems = problems.filter(pc.is_in(problems["id"], value_set=bad["id"])).sort_by("source").to_pylist()
@@ -90,6 +98,7 @@ def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
     return {
         "status": {"ok": 0, "error": 0, "skipped": 0} | _counts(rows["status"]),
         "kind": _counts(rows["kind"]),
+        "doubtful": doubtful,
         "reasons": sorted(reasons.values(), key=lambda group: -group["count"]),
     }
 
@@ -110,6 +119,9 @@ def print_summary(found: dict, seconds: float, rate: float | None, out: TextIO =
         print(f"{group['status']}: {example}: {group['reason']}{more}", file=out)
     if len(found["reasons"]) > 20:
         print(f"... and {len(found['reasons']) - 20:,} more reasons in the catalogue", file=out)
+    if found["doubtful"]:
+        named = ", ".join(f"{row['source']} ({row['confidence']:.2f})" for row in found["doubtful"])
+        print(f"the most doubtful colours, with their confidence: {named}", file=out)
     status, kinds = found["status"], sorted(found["kind"].items(), key=lambda pair: -pair[1])
     speed = f", {rate:.1f} photographs/s" if rate else ""
     print(

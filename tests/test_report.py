@@ -2,6 +2,7 @@ import io
 
 import pyarrow as pa
 import pytest
+from pytest import approx
 
 from jobs import report
 from jobs.catalog import SCHEMA, Catalog
@@ -23,6 +24,8 @@ def test_the_summary_counts_what_was_asked_for_and_groups_reasons(tmp_path):
         for i in range(4)
     ]
     rows.append({"id": "big", "source": "big", "status": "error", "error": "it declares 12 x 7 pixels"})
+    for row, confidence in zip(rows, (0.9, 0.25, None), strict=False):
+        row["confidence"] = confidence
     rows.append({"id": "elsewhere", "source": "elsewhere", "status": "error", "error": "not part of this job"})
     catalog.append(pa.Table.from_pylist(rows, SCHEMA))
 
@@ -33,9 +36,11 @@ def test_the_summary_counts_what_was_asked_for_and_groups_reasons(tmp_path):
         (4, ["bad0", "bad1", "bad2"]),
         (1, ["big"]),
     ]
+    assert found["doubtful"] == [{"source": "ok1", "confidence": 0.25}, {"source": "ok0", "confidence": approx(0.9)}]
     out = io.StringIO()
     report.print_summary(found, 90, 2.5, out)
     assert "bad0" in out.getvalue() and "(and 3 more for the same reason)" in out.getvalue()
+    assert "the most doubtful colours, with their confidence: ok1 (0.25), ok0 (0.90)" in out.getvalue()
     assert "3 coloured, 5 failed, 0 skipped, in 90 s, 2.5 photographs/s" in out.getvalue()
 
 
