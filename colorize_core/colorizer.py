@@ -156,15 +156,15 @@ class Colorizer:
         self.check(vividness)
         output = self.output(lightness)
         if not self.gives_distribution:
-            return self.network.chroma(output).clamp(-128, 127).cpu()
-        return decoding.chroma(output, *self._how(vividness)).clamp(-128, 127).cpu()
+            return self.network.chroma(output.float()).clamp(-128, 127).cpu()
+        return decoding.chroma(decoding.probabilities(output), *self._how(vividness)).clamp(-128, 127).cpu()
 
     @torch.inference_mode()
     def output(self, lightness: Tensor) -> Tensor:
-        """What the network itself gives for CIE L*, (N, 1, H, W), float32 on the device; see its ``forward``."""
+        """What the network itself gives for CIE L*, (N, 1, H, W), on the device; see its ``forward``."""
         batch = lightness.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device):
-            return self.network(batch).float()
+            return self.network(batch)
 
     def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
         """What ``decoding`` takes beside the logits."""
@@ -204,24 +204,29 @@ class Colorizer:
             return list(ab.clamp(-128, 127).permute(0, 2, 3, 1).cpu().numpy())
 
         if not self.gives_distribution:
-            return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output))]
-        chosen = decoding.variants(output, *self._how(vividness), variants)
+            return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output.float()))]
+        probability = decoding.probabilities(output)
+        chosen = decoding.variants(probability, *self._how(vividness), variants)
         alternatives = zip(*map(photographs, chosen), strict=True)
-        sure = decoding.confidence(self._difference(output, chosen[0], decoding.SPARSE).mean((1, 2)), self.calibration)
-        maps = [None] * len(output)
+        sure = decoding.confidence(
+            self._difference(probability, chosen[0], decoding.SPARSE).mean((1, 2)), self.calibration
+        )
+        maps = [None] * len(probability)
         if confidence_map:
-            maps = decoding.confidence(self._difference(output, chosen[0]), self.calibration).cpu().numpy()
+            maps = decoding.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
         return [Colouring(list(ab), c, m) for ab, c, m in zip(alternatives, sure.tolist(), maps, strict=True)]
 
-    def _difference(self, output: Tensor, ab: Tensor, step: int = 1) -> Tensor:
-        return decoding.expected_difference(output[..., ::step, ::step], self.network.bins, ab[..., ::step, ::step])
+    def _difference(self, probability: Tensor, ab: Tensor, step: int = 1) -> Tensor:
+        sparse = probability[:, ::step, ::step], self.network.bins, ab[..., ::step, ::step]
+        return decoding.expected_difference(*sparse)
 
     @torch.inference_mode()
     def expected_difference(self, grey: np.ndarray, vividness: float | None = None) -> float:
         """What a photograph's confidence is computed from: a mean colour difference, see ``decoding``."""
         output = self.output(torch.from_numpy(thumbnail(grey, self.input_side))[None, None])
-        ab = decoding.chroma(output, *self._how(vividness))
-        return self._difference(output, ab, decoding.SPARSE).mean().item()
+        probability = decoding.probabilities(output)
+        ab = decoding.chroma(probability, *self._how(vividness))
+        return self._difference(probability, ab, decoding.SPARSE).mean().item()
 
     def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""

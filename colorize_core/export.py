@@ -33,7 +33,8 @@ class _Network(nn.Module):
         output = self.network(lightness)
         if vividness is None:
             return self.network.chroma(output).clamp(-128, 127)
-        return decoding.chroma(output, self.network.bins, self.network.prior, vividness, self.gain).clamp(-128, 127)
+        how = self.network.bins, self.network.prior, vividness, self.gain
+        return decoding.chroma(decoding.probabilities(output), *how).clamp(-128, 127)
 
 
 def to_onnx(colorizer: Colorizer) -> bytes:
