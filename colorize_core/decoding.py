@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DEFAULT_VIVIDNESS = 0.6
+DEFAULT_VIVIDNESS = 0.7
 SHARPNESS = 2  # power of the probabilities whose mean is the colour: above 1 it raises accuracy and colour
 RARITY = 1.0  # at vividness 1: power of a bin's frequency that these are divided by
 SMOOTHING = 0.1  # share of a uniform distribution that is mixed into the frequencies

@@ -11,7 +11,6 @@ contact-sheet.png (grey | models | truth).
 
 import io
 import json
-import os
 import sys
 import time
 from collections import defaultdict
@@ -96,7 +95,6 @@ def main(config: EvaluateConfig) -> int:
     files = sources.list_sources(config.source)
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
-    speeds = {weights: _speed(colorizer, config.size) for weights, colorizer in colorizers.items()}
     cores = cluster.start()
     import ray
 
@@ -119,7 +117,7 @@ def main(config: EvaluateConfig) -> int:
         num_cpus=1,
     )
     measured = sorted(rows.take_all(), key=lambda row: (row["path"], row["setting"]))
-    report = _report(measured, chosen, speeds)
+    report = _report(measured, chosen, min(cores, len(inputs)))
     _print(report, config, mean)
     if config.output:
         output = sources.absolute(config.output)
@@ -133,18 +131,6 @@ def main(config: EvaluateConfig) -> int:
         sources.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
     return cluster.SOME_ERRORS if failed else cluster.OK
-
-
-def _speed(colorizer: Colorizer, size: int, batch: int = 16, seconds: float = 3.0) -> float:
-    """Photographs per second of the network and its decoding, on all cores of this machine."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    lightness = torch.rand(batch, 1, size, size) * 100
-    colorizer.predict_ab(lightness)
-    began, rounds = time.monotonic(), 0
-    while time.monotonic() - began < seconds:
-        colorizer.predict_ab(lightness)
-        rounds += 1
-    return batch * rounds / (time.monotonic() - began)
 
 
 def _square(uri: str, size: int) -> np.ndarray:
@@ -177,6 +163,7 @@ class _Evaluator:
         rows = defaultdict(list)
         for path, uri in zip(batch["path"], batch["uri"], strict=True):
             truth = _square(uri, self.size)
+            seconds = self._seconds(truth)
             for setting, (image, confidence) in self._colourings(truth).items():
                 rows["path"].append(path)
                 rows["setting"].append(setting)
@@ -185,8 +172,19 @@ class _Evaluator:
                 rows["colorfulness"].append(metrics.colorfulness(image))
                 rows["true_colorfulness"].append(metrics.colorfulness(truth))
                 rows["confidence"].append(float("nan") if confidence is None else confidence)
+                rows["seconds"].append(seconds.get(setting, float("nan")))
                 rows["features"].append(self.features(image).ravel() if self.features else np.zeros(0, np.float32))
         return rows
+
+    def _seconds(self, truth: np.ndarray) -> dict[str, float]:
+        """That each model takes for the chroma of a picture of this very size, on one core."""
+        lightness = torch.from_numpy(color.lightness(color.grey_of(truth)))[None, None]
+        seconds = {}
+        for weights, colorizer in self.colorizers.items():
+            began = time.perf_counter()
+            colorizer.predict_ab(lightness)
+            seconds[weights] = time.perf_counter() - began
+        return seconds
 
     def _colourings(self, truth: np.ndarray) -> dict[str, tuple[np.ndarray, float | None]]:
         """By setting: the picture, and how sure the model is of it."""
@@ -201,8 +199,8 @@ class _Evaluator:
         return found
 
 
-def _report(measured: list[dict], chosen: list[Setting], speeds: dict[str, float]) -> dict:
-    """Means over the photographs, per setting, in the order of the table."""
+def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict:
+    """Means over the photographs, per setting, in the order of the table, and what many photographs show together."""
     by_setting = defaultdict(list)
     for row in measured:
         by_setting[row["setting"]].append(row)
@@ -220,7 +218,9 @@ def _report(measured: list[dict], chosen: list[Setting], speeds: dict[str, float
     for setting in chosen:
         rows = by_setting[setting.name]
         if setting.variants == 1 and setting.vividness is None:
-            table[setting.name]["photographs_per_second"] = speeds[setting.weights]
+            # The first photographs warm their process up.
+            seconds = [row["seconds"] for row in rows[len(rows) // 4 :]]
+            table[setting.name]["photographs_per_second"] = processes / float(np.median(seconds))
         says, error = np.array([(row["confidence"], row["ciede2000"]) for row in rows]).T
         if setting.variants == 1 and np.isfinite(says).all() and len(rows) > 2:
             report["confidence"][setting.name] = {

@@ -104,9 +104,9 @@ def test_predict_batches_photographs_of_any_size(shipped, rng):
         (ab,) = colouring.chroma
         height, width = thumbnail(grey, shipped.input_side).shape
         assert ab.shape[0] / height == ab.shape[1] / width
-        assert np.abs(ab - shipped.predict([grey])[0].chroma[0]).max() < 0.05
+        assert np.array_equal(ab, shipped.predict([grey])[0].chroma[0]), "it depends on its neighbours"
     eight, sixteen = together[0].chroma[0], together[-1].chroma[0]
-    assert np.abs(eight - sixteen).max() < 1, "8 and 16 bits of the same scan get the same colours"
+    assert np.abs(eight - sixteen).mean() < 0.5, "8 and 16 bits of the same scan get the same colours"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -136,7 +136,7 @@ def test_unusable_weights_are_refused_with_a_sentence(tmp_path):
     for path in (garbage, cut, foreign, pickled):
         with pytest.raises(WeightsError, match=r"not a .safetensors file written by jobs.train"):
             Colorizer.load(str(path), "cpu")
-    with pytest.raises(WeightsError, match=r"cannot be read .* one that ships \(resnet18"):
+    with pytest.raises(WeightsError, match=r"cannot be read .* one that ships \(lite0, resnet18"):
         Colorizer.load(str(tmp_path / "missing.safetensors"), "cpu")
     unknown = tmp_path / "unknown.safetensors"
     unknown.write_bytes(pack_weights(network.build("resnet18"), "resnet99", {}, 128, {}))

@@ -19,7 +19,7 @@ def test_onnx_gives_the_same_colours_for_any_batch_size_and_vividness(tmp_path):
     rng = np.random.default_rng(0)
     for count, vividness in ((1, 0.0), (5, 1.0)):
         lightness = rng.uniform(0, 100, (count, 1, 32 * count, 96)).astype(np.float32)
-        (ab,) = session.run(["ab"], {"lightness": lightness, "vividness": np.float32(vividness)})
+        (ab,) = session.run(["ab"], {"lightness": lightness, "vividness": np.array(vividness, np.float32)})
         ours = colorizer.predict_ab(torch_from(lightness), vividness).numpy()
         assert ab.shape == ours.shape and np.abs(ab - ours).max() < 0.05
 
