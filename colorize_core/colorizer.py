@@ -215,9 +215,8 @@ class Colorizer:
         probability = decoding.probabilities(output)
         chosen = decoding.variants(probability, *self._how(vividness), variants)
         alternatives = zip(*map(photographs, chosen), strict=True)
-        sure = decoding.confidence(
-            self._difference(probability, chosen[0], decoding.SPARSE).mean((1, 2)), self.calibration
-        )
+        difference = self._difference(probability, chosen[0], decoding.SPARSE).mean((1, 2))
+        sure = decoding.confidence(difference, self.calibration)
         maps = [None] * len(probability)
         if confidence_map:
             maps = decoding.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()

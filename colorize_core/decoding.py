@@ -6,7 +6,6 @@ the class rebalancing of Zhang et al. 2016, but undone or applied when decoding,
 result is amplified until a set of photographs that was held out from training is as colourful as in truth.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -74,12 +73,11 @@ def expected_difference(probability: Tensor, bins: Tensor, ab: Tensor) -> Tensor
     return (probability * torch.cdist(places, bins[None, None]) / (1 + 0.045 * mixed)).sum(-1)
 
 
-def confidence(difference: float | Tensor, calibration: Calibration) -> float | Tensor:
-    """Of an expected difference: the probability that the true one, CIEDE2000 averaged over the photograph, is below
-    ``TOLERABLE``; between 0 and 1.
+def confidence(difference: Tensor, calibration: Calibration) -> Tensor:
+    """Of expected differences: the probabilities that the true one, CIEDE2000 averaged over the photograph, is below
+    ``TOLERABLE``; of the same shape.
     """
-    position = (difference - calibration.middle) / calibration.width
-    return torch.sigmoid(-position) if isinstance(position, Tensor) else 1 / (1 + math.exp(min(position, 700.0)))
+    return torch.sigmoid((calibration.middle - difference) / calibration.width)
 
 
 def variants(
