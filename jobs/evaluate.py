@@ -124,7 +124,9 @@ def main(config: EvaluateConfig) -> int:
         sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, chosen, config)
         report |= {"source": config.source, "size": config.size, "left_out": failed}
         report["per_photograph"] = [
-            {k: v for k, v in row.items() if k != "features"} for row in measured if row["setting"] != TRUTH
+            {k: v for k, v in row.items() if k != "features" and v == v}  # without NaN, where there is no such figure
+            for row in measured
+            if row["setting"] != TRUTH
         ]
         report["models"] = {weights: colorizer.model for weights, colorizer in colorizers.items()}
         sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())

@@ -46,6 +46,7 @@ def test_the_dial_the_variants_and_the_confidence_are_measured(report):
 def test_every_photograph_is_in_the_json(report):
     per_photograph = report["per_photograph"]
     assert len(per_photograph) == 5 * 7
+    assert all(("confidence" in row) == row["setting"].startswith("default") for row in per_photograph)
     mean = sum(row["psnr"] for row in per_photograph if row["setting"] == "grey") / 5
     assert mean == pytest.approx(report["settings"]["grey"]["psnr"])
 
