@@ -9,7 +9,6 @@ from scipy.optimize import minimize
 from colorize_core import color, decoding, metrics
 from colorize_core.colorizer import Colorizer
 from colorize_core.decoding import Calibration
-from colorize_core.photo import Photo
 
 GAINS = 0.5, 4.0  # between which the gain is sought
 
@@ -33,8 +32,9 @@ def calibrate(colorizer: Colorizer, photographs: Iterable[np.ndarray]) -> None:
         low, high = (gain, high) if reached < true else (low, gain)
 
     colorizer.calibration = Calibration(gain)
-    differences = [colorizer.expected_difference(grey) for grey in greys]
-    pictures = (colorizer.colorize(Photo(grey)) for grey in greys)
+    colourings = [colorizer.predict([grey])[0] for grey in greys]
+    differences = [colouring.expected_difference for colouring in colourings]
+    pictures = (color.merge(grey, colouring.chroma[0]) for grey, colouring in zip(greys, colourings, strict=True))
     errors = [metrics.ciede2000(truth, rgb) for truth, rgb in zip(truths, pictures, strict=True)]
     middle, width = _logistic(np.array(differences), np.array(errors) < decoding.TOLERABLE)
     colorizer.calibration = Calibration(round(gain, 4), round(middle, 4), round(width, 4))

@@ -69,6 +69,8 @@ class Colouring:
     where the network gives no distribution."""
     confidence_map: np.ndarray | None = None
     """The same pixel by pixel, float32 (h, w), where it was asked for."""
+    expected_difference: float | None = None
+    """What the confidence is computed from: a mean colour difference, see ``decoding``."""
 
 
 class Colorizer:
@@ -220,19 +222,12 @@ class Colorizer:
         maps = [None] * len(probability)
         if confidence_map:
             maps = decoding.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
-        return [Colouring(list(ab), c, m) for ab, c, m in zip(alternatives, sure.tolist(), maps, strict=True)]
+        each = zip(alternatives, sure.tolist(), maps, difference.tolist(), strict=True)
+        return [Colouring(list(chroma), *rest) for chroma, *rest in each]
 
     def _difference(self, probability: Tensor, ab: Tensor, step: int = 1) -> Tensor:
         sparse = probability[:, ::step, ::step], self.network.bins, ab[..., ::step, ::step]
         return decoding.expected_difference(*sparse)
-
-    @torch.inference_mode()
-    def expected_difference(self, grey: np.ndarray, vividness: float | None = None) -> float:
-        """What a photograph's confidence is computed from: a mean colour difference, see ``decoding``."""
-        output = self.output(torch.from_numpy(thumbnail(grey, self.input_side))[None, None])
-        probability = decoding.probabilities(output)
-        ab = decoding.chroma(probability, *self._how(vividness))
-        return self._difference(probability, ab, decoding.SPARSE).mean().item()
 
     def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""
