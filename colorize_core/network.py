@@ -163,12 +163,14 @@ class Lite0Colorizer(Lite0Encoder):
 
         In training it also follows the bins' frequencies, as batch norm follows its statistics.
         """
-        index, weight = objective.encode(F.avg_pool2d(ab, 4))
+        index, weight = (x.permute(0, 2, 3, 1) for x in objective.encode(F.avg_pool2d(ab, 4)))
         if self.training:
             with torch.no_grad():
                 seen = torch.zeros_like(self.prior).index_add_(0, index.flatten(), weight.flatten())
                 self.prior.lerp_(seen / seen.sum(), 0.001)
-        return -(output.float().log_softmax(1).gather(1, index) * weight).sum(1).mean()
+        # Over the last dimension of a view: over the first one of channels_last it takes three times as long.
+        log_probabilities = output.float().permute(0, 2, 3, 1).log_softmax(-1)
+        return -(log_probabilities.gather(-1, index) * weight).sum(-1).mean()
 
 
 _EPS = 1e-3  # of EfficientNet's batch norms

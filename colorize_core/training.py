@@ -174,6 +174,9 @@ class Recipe:
     """Smallest share of a photograph that a random crop shows; 1 always shows the central square."""
     aged: float = 0.0
     """Share of the photographs whose lightness is made to look old: faded, blurred, grainy, scratched."""
+    freeze: tuple[str, ...] = ()
+    """Parameters whose names begin with one of these stay as they are: `stem stages.0`, the finest layers of lite0,
+    makes a step a third faster, for weights that have been trained before."""
     freeze_batch_norm: bool = False
     """Normalise with the running statistics that the starting weights bring, and keep them: for small sets and small
     batches. Otherwise each worker normalises with its own batches, and the first worker's statistics are kept."""
@@ -209,15 +212,19 @@ class Training:
         self.recipe, self.device = recipe, torch.device(device)
         self.objective = recipe.objective or objective.default(network)
         self.network = network.to(device, memory_format=torch.channels_last)
+        for name, parameter in self.network.named_parameters():
+            if name.startswith(recipe.freeze):
+                parameter.requires_grad_(False)
         self.step = 0
         """Steps done."""
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         """The network with the moving average of its weights: what is validated and kept."""
         self._forward = wrap(self.network)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if recipe.optimizer == "adamw":
-            self.optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=0.01)
+            self.optimizer = torch.optim.AdamW(trained, recipe.learning_rate, weight_decay=0.01)
         else:
-            self.optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+            self.optimizer = torch.optim.Adam(trained, recipe.learning_rate)
         factor = _warmup_cosine(steps) if recipe.schedule == "cosine" else lambda step: 1.0
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 

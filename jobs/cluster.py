@@ -127,13 +127,16 @@ def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | Non
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     if unknown := sorted(set(values) - set(fields) | set(values) & {"config"}):
         raise UsageError(f"--config {path} has {', '.join(unknown)}; there are only {', '.join(fields)}")
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    missing = dataclasses.MISSING
+    required = [name for name, field in fields.items() if field.default is field.default_factory is missing]
     given, lists = [], []
     for name, value in values.items():
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):  # as a flag, which exists for what differs from the default
             given += [] if value == fields[name].default else [flag if value else f"--no-{flag[2:]}"]
-        elif isinstance(value, list):  # in the end, or it would take what follows
+        elif isinstance(value, list | dict):  # in the end, or it would take what follows
+            if isinstance(value, dict):
+                value = [part for pair in value.items() for part in pair]
             lists += [] if flag in arguments else [flag, *map(str, value)]
         elif value is not None and name not in required:
             given += [flag, str(value)]

@@ -94,14 +94,14 @@ def batches(
     order: Order,
     first: int,
     epochs: int,
-    balance: bool,
+    weights: dict[str, float] | None,
     size: int,
     crop_area: float,
     aged: float = 0.0,
 ) -> Iterator[tuple["Tensor", "Tensor"]]:
     """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end.
 
-    ``balance`` draws the photographs of a group of n with a weight of 1 / sqrt(n).
+    ``weights`` are those with which the photographs of each group are drawn; without, each comes once per epoch.
     """
     import ray
 
@@ -109,7 +109,6 @@ def batches(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = context.print_on_execution_start = False
     cluster.calm(context)
-    weights = {group: count**-0.5 for group, count in prepared.groups.items()} if balance else None
     epochs_at_once = max(1, WINDOWS_PER_EXECUTION // order.windows)
     for begin in range(first // order.steps, epochs, epochs_at_once):
         numbers = range(begin * order.windows, min(begin + epochs_at_once, epochs) * order.windows)

@@ -89,11 +89,12 @@ def train_worker(settings: dict) -> None:
         loss, mse, count = summed(training.validate(state.average, share, state.objective, device)).tolist()
         return {"loss": loss / count, "mse": mse / count}
 
+    weights = config.weights_of(prepared.groups)
     pace = _Pace(config.epochs * order.steps, order.share * workers)
     saved_at = time.monotonic()
     losses: list[torch.Tensor] = []  # of the steps since the last tick
     for lightness, ab in stream.batches(
-        prepared, order, state.step, config.epochs, bool(config.balance), config.size, config.crop_area, config.aged
+        prepared, order, state.step, config.epochs, weights, config.size, config.crop_area, config.aged
     ):
         if pace.first is None:  # the first batch is there
             pace.begin(state.step)

@@ -7,6 +7,7 @@ import pytest
 
 from jobs import shards, stream
 from jobs.stream import Order
+from jobs.train import TrainConfig
 
 
 def epoch(order: Order, number: int) -> list[int]:
@@ -49,6 +50,11 @@ def test_a_batch_is_drawn_from_all_over_the_set():
     assert np.histogram(batch, stream.LANES, (0, 20_000))[0].tolist() == [64 / stream.LANES] * stream.LANES
 
 
+def test_emphasis_multiplies_the_weights_of_balance():
+    config = TrainConfig(source="x", storage="x", balance="class", emphasis={"a": 3.0})
+    assert config.weights_of({"a": 100, "b": 400}) == pytest.approx({"a": 3 / 10, "b": 1 / 20})
+
+
 def test_balance_draws_small_groups_more_often():
     rng = np.random.default_rng(0)
     groups = np.where(rng.random(4096) < 0.1, "few", "many")
@@ -63,8 +69,8 @@ def test_balance_draws_small_groups_more_often():
     assert len(set(zip(places, draws, strict=True))) == len(places), "a photograph drawn twice is cropped in two ways"
 
 
-@pytest.mark.parametrize("balance", [False, True])
-def test_a_stream_begun_later_is_the_rest_of_the_whole(ray_local, tmp_path, monkeypatch, balance):
+@pytest.mark.parametrize("weights", [None, {"a": 3.0, "b": 1.0}])
+def test_a_stream_begun_later_is_the_rest_of_the_whole(ray_local, tmp_path, monkeypatch, weights):
     """Lanes of 257 photographs: the last window of each epoch has nothing that fills a batch."""
     count = 8 * (stream.WINDOW + 1)
     rows = {
@@ -80,11 +86,11 @@ def test_a_stream_begun_later_is_the_rest_of_the_whole(ray_local, tmp_path, monk
     order = Order(count, 32, seed=1)
 
     def seen(first: int) -> list[list[int]]:
-        return list(stream.batches(prepared, order, first, epochs=2, balance=balance, size=64, crop_area=0.5))
+        return list(stream.batches(prepared, order, first, epochs=2, weights=weights, size=64, crop_area=0.5))
 
     whole = seen(0)
     assert len(whole) == 2 * order.steps and all(len(batch) == 32 for batch in whole)
-    if not balance:
+    if weights is None:
         assert [i for batch in whole[: order.steps] for i in batch] == epoch(order, 0)
     for first in (3, order.steps, order.steps + 40, 2 * order.steps - 1):
         assert seen(first) == whole[first:]

@@ -135,6 +135,14 @@ def test_frozen_batch_norms_keep_their_statistics(prepared):
     assert not torch.equal(run(prepared, 2)[0].network.state_dict()[statistics[0]], fresh.state_dict()[statistics[0]])
 
 
+def test_frozen_layers_stay_as_they_are(prepared):
+    state, *_ = run(prepared, 2, freeze=("encoder",))
+    trained = dict(state.network.named_parameters())
+    torch.manual_seed(0)  # as in run
+    for name, start in network.build("resnet18").named_parameters():
+        assert torch.equal(trained[name], start) == name.startswith("encoder"), name
+
+
 def test_a_run_continues_from_its_state_as_if_nothing_had_happened(prepared):
     whole, losses, _ = run(prepared, 6)
     half = training.Training(network.build("resnet18"), training.Recipe(), 6)

@@ -82,6 +82,9 @@ def test_train(capsys, scans, tmp_path):
     for split in ("0.9/0.1", "0.9/0.2/0", "1/0/0", "134/36", "134/36/-30", "a/b/c", "1.5/36/30"):
         assert "--split must be" in training(split=split)
     assert "no network called" in training(network="vgg")
+    assert "layers are called encoder" in training(network="resnet18", freeze=("stem",))
+    assert "--balance" in training(emphasis={"a": 2.0})
+    assert "above 0" in training(balance="class", emphasis={"a": 0.0})
     assert "cannot be read" in training(weights="nowhere.safetensors")
     other = tmp_path / "deconv.safetensors"
     other.write_bytes(
@@ -116,8 +119,10 @@ def test_parameters_from_a_file(capsys, scans, tmp_path, monkeypatch):
     assert not got.provenance and got.timeout == 5 and got.retry_errors and got.weights == "default"
     got = parsed("format: tiff\ntimeout: 5", "c", "d", "--format", "keep")
     assert (got.source, got.output, got.format, got.timeout) == ("c", "d", "keep", 5)
-    got = parsed("storage: s\nonly: [cat, dog]\nepochs: 3", "photos", config=train.TrainConfig)
+    text = "storage: s\nonly: [cat, dog]\nepochs: 3\nbalance: class\nemphasis: {cat: 2, dog: 0.5}"
+    got = parsed(text, "photos", config=train.TrainConfig)
     assert (got.source, got.storage, got.only, got.epochs) == ("photos", "s", ("cat", "dog"), 3)
+    assert got.emphasis == {"cat": 2, "dog": 0.5}
 
     assert "has colour; there are only source, output" in parsed("colour: yes\nsource: a\noutput: b")
     assert "must hold lines like" in parsed("just words", "a", "b")
