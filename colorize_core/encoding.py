@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -11,6 +10,7 @@ from xml.sax.saxutils import escape
 
 import imagecodecs
 import numpy as np
+from isal import isal_zlib
 from PIL import ImageCms
 
 from colorize_core import exif
@@ -22,6 +22,7 @@ Format = Literal["png", "jpeg", "tiff"]
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 JPEG_QUALITY = 95
 
+_PNG_LEVEL = 2  # of ISA-L, whose files are as small as zlib's of level 1, in a quarter of the time
 _STRIP_BYTES = 1 << 20  # strips of rows are compressed one by one: no copy of a whole scan is ever made
 _CLASSIC_TIFF_BYTES = 1 << 32  # what 32-bit offsets reach; beyond, a TIFF is a BigTIFF
 _SEGMENT_BYTES = 65533  # what a JPEG's marker segment holds
@@ -155,8 +156,7 @@ def _encode_png(page: Photo, xmp: str | None) -> bytes:
         file.write(_chunk(b"eXIf", page.exif))
     if xmp:
         file.write(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp.encode()))
-    # The noise in 16-bit samples has no repeats to look for: runs alone give files as small in half the time.
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE if page.bits == 16 else zlib.Z_DEFAULT_STRATEGY)
+    deflate = isal_zlib.compressobj(_PNG_LEVEL)
     above = 0
     for strip in _strips(page):
         lines = strip.astype(strip.dtype.newbyteorder(">")).view(np.uint8).reshape(len(strip), -1)
@@ -164,14 +164,14 @@ def _encode_png(page: Photo, xmp: str | None) -> bytes:
         np.subtract(lines[0], above, out=filtered[0, 1:])
         np.subtract(lines[1:], lines[:-1], out=filtered[1:, 1:])
         above = lines[-1].copy()
-        file.write(_chunk(b"IDAT", deflate.compress(filtered)))
+        file.write(_chunk(b"IDAT", deflate.compress(filtered.ravel())))
     file.write(_chunk(b"IDAT", deflate.flush()))
     file.write(_chunk(b"IEND", b""))
     return file.getvalue()
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
+    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", isal_zlib.crc32(body, isal_zlib.crc32(kind)))
 
 
 def _encode_jpeg(page: Photo, xmp: str | None) -> bytes:
