@@ -59,8 +59,8 @@ def _gain(vividness: float | Tensor, gain: float) -> float | Tensor:
 
 def _mean(mass: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
     """ab, (N, 2, h, w), the mean of bins by their mass, (N, h, w, Q), times ``weights``, (Q,) or (N, 1, Q)."""
-    moments = torch.cat([weights[..., None] * bins, weights[..., None]], -1)  # (Q, 3) or (N, 1, Q, 3)
-    *ab, total = (mass @ moments).unbind(-1)
+    moments = torch.stack([weights * bins[:, 0], weights * bins[:, 1], weights], -2)  # (3, Q) or (N, 1, 3, Q)
+    *ab, total = (mass @ moments.mT).unbind(-1)
     return torch.stack(ab, 1) / total[:, None]
 
 
