@@ -5,6 +5,7 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -90,9 +91,9 @@ class Colorizer:
         self.device = device
         self.network = model.eval().to(device, memory_format=torch.channels_last)
         self._folded = network.folded(self.network)
-        self.batch = 1 if device.type == "cpu" else 32
-        """Photographs that go through the network at a time. On a CPU one by one is faster, and the same colours come
-        out whatever other photographs there are, to the last bit."""
+        self.batch = 2 if device.type == "cpu" else 32
+        """Photographs that go through the network at a time. On a CPU always in twos, the last one with itself: larger
+        batches are no faster, and the same colours come out whatever other photographs there are, to the last bit."""
 
     @classmethod
     def load(cls, weights: str = "default", device: str | torch.device | None = None) -> "Colorizer":
@@ -173,7 +174,10 @@ class Colorizer:
         """What the network itself gives for CIE L*, (N, 1, H, W), on the device; see its ``forward``."""
         batch = lightness.to(self.device, memory_format=torch.channels_last)
         with autocast(self.device):
-            return self._folded(batch)
+            if self.device.type != "cpu":
+                return self._folded(batch)
+            pairs = (batch[[i, min(i + 1, len(batch) - 1)]] for i in range(0, len(batch), 2))
+            return torch.cat([self._folded(pair) for pair in pairs])[: len(batch)]
 
     def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
         """What ``decoding`` takes beside the logits."""
@@ -202,8 +206,10 @@ class Colorizer:
             for begin in range(0, len(alike), self.batch):
                 members = alike[begin : begin + self.batch]
                 output = self.output(torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None])
-                colourings = self._colourings(output, vividness, variants, confidence_map)
-                for i, colouring in zip(members, colourings, strict=True):
+                # One by one on a CPU, for the same reason as there are two at a time above.
+                parts = output.split(1 if self.device.type == "cpu" else self.batch)
+                colourings = (self._colourings(part, vividness, variants, confidence_map) for part in parts)
+                for i, colouring in zip(members, chain.from_iterable(colourings), strict=True):
                     found[i] = colouring
         return found
 
