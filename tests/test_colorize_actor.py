@@ -3,6 +3,7 @@
 import io
 import os
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import tifffile
 from PIL import Image
 from skimage import data
 
-from colorize_core import color, photo
+from colorize_core import color, encoding, photo
 from jobs import colorize_actor, sources
 from jobs.colorize import ColorizeConfig, Job
 from jobs.colorize_actor import ColorizeActor, container, output_name
@@ -74,6 +75,37 @@ def output_of(row: dict) -> Path:
 )
 def test_names_are_a_function_of_the_path(format, path, expected):
     assert output_name(format, path) == expected
+
+
+def test_work_per_photograph(tmp_path, monkeypatch):
+    """Seconds depend on the machine; these counts are what they are made of."""
+    scans, calls = tmp_path / "scans", Counter()
+    scans.mkdir()
+    for i in range(16):  # in turn upright and across
+        Image.fromarray(CAMERA if i % 2 else CAMERA.T.copy()).save(scans / f"{i}.jpg")
+
+    def count(module, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(*arguments, **options):
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for module, name in ((sources, "read_bytes"), (sources, "write_bytes"), (photo, "measure"), (photo, "read")):
+        count(module, name)
+    for module, name in ((encoding, "encode"), (color, "merge"), (color, "grey_of")):
+        count(module, name)
+    actor = ColorizeActor(job(scans, tmp_path / "out"))
+    seen = []
+    actor.colorizer._folded.register_forward_pre_hook(lambda network, inputs: seen.append(len(inputs[0])))
+    listing = sources.listing(str(scans))
+    rows = actor(listing)
+    each_once = dict.fromkeys(["read_bytes", "write_bytes", "measure", "read", "encode", "merge"], 16)
+    assert calls == each_once, "grey JPEGs are read, decoded, merged, encoded and written once, never converted"
+    assert seen == [2] * 8, "the network sees them in twos"
+    assert listing.nbytes / 16 < 1000 and rows.nbytes / 16 < 1000, "pixels go through Ray's object store"
 
 
 def test_keep_keeps_the_container(colorize):

@@ -1,0 +1,96 @@
+"""Is the colouring job as fast, and as small, over many photographs as over few?
+
+    python -m benchmarks.scale [--photographs 2000 20000]
+
+Runs the real command over that many scans of 500 x 375 (``benchmarks.speed`` makes a few hundred; the rest are links to
+them) and prints photographs per second, from the first results on, and the peak memory (resident set) of the driver
+and of the largest worker.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speed import make_scans
+
+DISTINCT = 200
+
+
+@dataclass(kw_only=True)
+class ScaleConfig:
+    """Colour a few photographs, and many."""
+
+    photographs: tuple[int, ...] = (2000, 20000)
+
+
+def main(config: ScaleConfig) -> None:
+    table = Table()
+    for heading in ("photographs", "per second", "driver, MB", "largest worker, MB"):
+        table.add_column(heading, justify="right")
+    first = None
+    for count in config.photographs:
+        found = _measured(count)
+        first = first or found
+        table.add_row(f"{count:,}", f"{found[0]:.1f}", *(f"{n:,.0f}" for n in found[1:]))
+    table.add_row("ratio", *(f"{last / few:.2f}" for last, few in zip(found, first, strict=True)))
+    Console(width=110).print(table)
+
+
+def _measured(count: int) -> tuple[float, float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        distinct = make_scans(Path(folder, "distinct"), 500, 375, DISTINCT)
+        scans = Path(folder, "scans")
+        for i in range(count):
+            box = scans / f"box-{i // 1000:03d}"
+            box.mkdir(parents=True, exist_ok=True)
+            os.link(distinct[i % DISTINCT], box / f"{i:06d}.jpg")
+        command = [sys.executable, "-m", "jobs.colorize", str(scans), str(Path(folder, "out")), "--json"]
+        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        driver = worker = 0.0
+        while job.poll() is None:
+            driver = max(driver, _peak_mb(job.pid))
+            worker = max([worker, *(_peak_mb(pid) for pid in _workers(job.pid))])
+            time.sleep(1)
+        if job.returncode:
+            sys.exit(f"the job over {count:,} photographs failed: run {' '.join(command)}")
+        return json.loads(job.stdout.read())["photographs_per_second"], driver, worker
+
+
+def _workers(driver: int) -> list[int]:
+    """Processes below the driver that run the job's actor."""
+    parents, titles = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                titles[int(entry.name)] = (entry / "cmdline").read_text()
+            except OSError:  # it has ended meanwhile
+                continue
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != driver:
+            pid = parents[pid]
+        return pid == driver
+
+    return [pid for pid, title in titles.items() if "ColorizeActor" in title and below(pid)]
+
+
+def _peak_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ScaleConfig))
