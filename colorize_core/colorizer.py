@@ -251,9 +251,9 @@ def thumbnail(grey: np.ndarray, side: int) -> np.ndarray:
     height, width = grey.shape
     ratio = math.sqrt(min(max(height / width, 1 / 16), 16))
     h, w = (max(32, round(side * r / 32) * 32) for r in (ratio, 1 / ratio))
-    interpolation = cv2.INTER_AREA if height * width > h * w else cv2.INTER_LINEAR
-    levels = cv2.resize(grey, (w, h), interpolation=interpolation)
-    return color.lightness(levels)
+    if height * width > h * w:
+        return color.lightness(color.reduced(grey, h, w))
+    return color.lightness(cv2.resize(grey, (w, h), interpolation=cv2.INTER_LINEAR))
 
 
 def _read_weights(weights: str) -> bytes:

@@ -100,3 +100,12 @@ def test_lab_agrees_with_scikit_image(rng):
 def test_transfer_function_is_its_own_inverse():
     value = np.linspace(0, 1, 1001)
     assert np.abs(color.linear_to_srgb(color.srgb_to_linear(value)) - value).max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(3000, 4000), (2005, 3001), (1001, 777), (50, 40), (500, 60)])
+def test_reduced_averages(shape, rng):
+    grey = cv2.GaussianBlur(rng.integers(0, 256, shape, dtype=np.uint8), (0, 0), 3)
+    expected = cv2.resize(grey.astype(np.float32), (48, 40), interpolation=cv2.INTER_AREA)
+    found = color.reduced(grey, 40, 48)
+    assert found.shape == (40, 48) and np.abs(found - expected).mean() < 0.7
+    assert abs(found.mean() - expected.mean()) < 0.5
