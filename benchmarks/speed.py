@@ -74,7 +74,10 @@ def main(config: SpeedConfig) -> None:
             _print(name, len(files), rates)
     with tempfile.TemporaryDirectory() as folder:
         files = make_scans(Path(folder, "scans"), 500, 375, 1)
-        starts = [(_seconds(files), _timed("-c", BARE_START)) for _ in range(config.rounds)]
+        starts = []
+        for round in range(config.rounds):
+            out = str(Path(folder, f"out-{round}"))
+            starts.append((_seconds(_colorize, files, out), _seconds(_bare_start)))
     whole, bare = (statistics.median(seconds) for seconds in zip(*starts, strict=True))
     ratio = statistics.median(one / other for one, other in starts)
     print(f"one photograph: {whole:.1f} s, a bare start {bare:.1f} s, ratio {ratio:.2f}")
@@ -101,18 +104,19 @@ def make_scans(folder: Path, width: int, height: int, count: int) -> list[Path]:
 
 def _rates(files: list[Path], few: list[Path], rounds: int) -> dict[str, list[float]]:
     """Photographs per second of each contender in each round."""
-    contenders: dict[str, Callable[[], float]] = {
-        "notebook": lambda: _alone(_notebook, few),
-        "script": lambda: _alone(_script, few),
-        "codecs": lambda: _on_all_cores(_codecs, files),
-        "network": lambda: _on_all_cores(_network, files),
-        "pool": lambda: _on_all_cores(_pool, files),
-        "jobs.colorize": lambda: _job(files),
+    contenders: dict[str, Callable[[str], float]] = {
+        "notebook": lambda out: _alone(_notebook, few, out),
+        "script": lambda out: _alone(_script, few, out),
+        "codecs": lambda out: on_all_cores(_codecs, files, out),
+        "network": lambda out: on_all_cores(_network, files, out),
+        "pool": lambda out: on_all_cores(colour_in_pool, files, out),
+        "jobs.colorize": lambda out: _colorize(files, out)["photographs_per_second"],
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for round in range(rounds):
         for name, measure in contenders.items():
-            rates[name].append(measure())
+            with tempfile.TemporaryDirectory() as out:
+                rates[name].append(measure(out))
             print(f"round {round + 1}: {name} {rates[name][-1]:.2f}/s", flush=True)
     return rates
 
@@ -121,28 +125,27 @@ def _rates(files: list[Path], few: list[Path], rounds: int) -> dict[str, list[fl
 Contender = Callable[[list[Path], str], Iterator[int | None]]
 
 
-def _alone(contender: Contender, files: list[Path]) -> float:
-    """One process that may use every core."""
-    return _run(contender, [files])
+def _alone(contender: Contender, files: list[Path], out: str) -> float:
+    """The same of one process that may use every core."""
+    return _run(contender, [files], out)
 
 
-def _on_all_cores(contender: Contender, files: list[Path]) -> float:
-    """One process per core; their shares are handed out a few photographs at a time."""
-    return _run(contender, [files[i::CORES] for i in range(CORES)])
+def on_all_cores(contender: Contender, files: list[Path], out: str) -> float:
+    """Photographs per second of one process per core, once they are warm; their outputs go to the folder ``out``."""
+    return _run(contender, [files[i::CORES] for i in range(CORES)], out)
 
 
-def _run(contender: Contender, shares: list[list[Path]]) -> float:
+def _run(contender: Contender, shares: list[list[Path]], out: str) -> float:
     context = multiprocessing.get_context("spawn")
     barrier, times = context.Barrier(len(shares) + 1), context.SimpleQueue()
-    with tempfile.TemporaryDirectory() as out:
-        processes = [context.Process(target=_work, args=(contender, share, out, barrier, times)) for share in shares]
-        for process in processes:
-            process.start()
-        barrier.wait()
-        started = time.monotonic()
-        ends = [times.get() for _ in processes]
-        for process in processes:
-            process.join()
+    processes = [context.Process(target=_work, args=(contender, share, out, barrier, times)) for share in shares]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    started = time.monotonic()
+    ends = [times.get() for _ in processes]
+    for process in processes:
+        process.join()
     return sum(map(len, shares)) / (max(ends) - started)
 
 
@@ -230,7 +233,7 @@ def _network(files: list[Path], out: str) -> Iterator[None]:
         colorizer.output(thumbnails[i % len(thumbnails)])
 
 
-def _pool(files: list[Path], out: str) -> Iterator[None]:
+def colour_in_pool(files: list[Path], out: str) -> Iterator[None]:
     actor = ColorizeActor(ColorizeConfig(source="", output=f"{out}/colour").job)
     rows = [
         {"uri": str(file).encode(), "path": file.name.encode(), "version": "", "bytes": file.stat().st_size}
@@ -244,27 +247,20 @@ def _pool(files: list[Path], out: str) -> Iterator[None]:
         yield
 
 
-def _job(files: list[Path]) -> float:
-    return _colorize(files)["photographs_per_second"]
-
-
-def _colorize(files: list[Path]) -> dict:
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "jobs.colorize", str(files[0].parent), out, "--json"]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+def _colorize(files: list[Path], out: str) -> dict:
+    command = [sys.executable, "-m", "jobs.colorize", str(files[0].parent), out, "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return json.loads(done.stdout)
 
 
-def _seconds(files: list[Path]) -> float:
+def _seconds(action: Callable, *arguments) -> float:
     started = time.monotonic()
-    _colorize(files)
+    action(*arguments)
     return time.monotonic() - started
 
 
-def _timed(*arguments: str) -> float:
-    started = time.monotonic()
-    subprocess.run([sys.executable, *arguments], check=True, stderr=subprocess.DEVNULL)
-    return time.monotonic() - started
+def _bare_start() -> None:
+    subprocess.run([sys.executable, "-c", BARE_START], check=True, stderr=subprocess.DEVNULL)
 
 
 def _print(name: str, count: int, rates: dict[str, list[float]]) -> None:
