@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from colorize_core.colorizer import Colorizer
+from colorize_core.weights_file import WeightsFile
 from jobs import sources
 from jobs.catalog import SCHEMA, Catalog
 from jobs.colorize import ColorizeConfig, settings_digest
@@ -72,7 +72,7 @@ def _finish(scans: str, output: str) -> None:
     count = len(files)
     config = ColorizeConfig(source=scans, output=output)
     same = {
-        "status": "ok", "model": Colorizer.load("default", "cpu").model, "settings": settings_digest(config.lasting),
+        "status": "ok", "model": WeightsFile.read().model, "settings": settings_digest(config.lasting),
         "kind": "grey", "provenance": True, "width": 4000, "height": 3000, "bits": 8, "pages": 1,
         "colorfulness": 20.0, "seconds": 1.0, "finished_at": int(time.time() * 1e6),
     }  # fmt: skip

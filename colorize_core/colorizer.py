@@ -1,15 +1,12 @@
 """Weights and a network, as a function from luminance to chroma."""
 
-import hashlib
 import json
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 
 import cv2
-import fsspec
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -19,14 +16,7 @@ from torch import Tensor, nn
 from colorize_core import __version__, color, decoding, network
 from colorize_core.decoding import Calibration
 from colorize_core.photo import Photo
-
-SHIPPED = Path(__file__).parent / "weights"
-DEFAULT = "lite0"
-_HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be used; the message says which, why, and what to do."""
+from colorize_core.weights_file import HEADER, WeightsError, WeightsFile
 
 
 def autocast(device: torch.device) -> torch.autocast:
@@ -56,7 +46,7 @@ def pack_weights(
     state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
     header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
     header |= {"calibration": asdict(calibration or Calibration()), "code_version": __version__}
-    return save({key: v.cpu().contiguous() for key, v in state.items()}, {_HEADER: json.dumps(header)})
+    return save({key: v.cpu().contiguous() for key, v in state.items()}, {HEADER: json.dumps(header)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +67,10 @@ class Colouring:
 class Colorizer:
     """A trained network on a device, ready to predict chroma."""
 
-    def __init__(
-        self, model: nn.Module, name: str, digest: str, config: dict, calibration: Calibration, device: torch.device
-    ):
-        self.name = name
-        """Stem of the weights' file."""
-        self.digest = digest
-        """SHA-256 of the weights' file, hexadecimal."""
-        self.config = config
-        """What the weights' header says: network, settings, input_side, training, calibration, code_version."""
-        self.input_side: int = config["input_side"]
+    def __init__(self, file: WeightsFile, model: nn.Module, calibration: Calibration, device: torch.device):
+        self.file = file
+        """Where the weights come from: their name, digest and configuration."""
+        self.input_side: int = file.config["input_side"]
         self.calibration = calibration
         self.device = device
         self.network = model.eval().to(device, memory_format=torch.channels_last)
@@ -101,56 +85,28 @@ class Colorizer:
 
         ``device`` defaults to the GPU where there is one. Nothing is unpickled. Raises ``WeightsError``.
         """
-        return cls.from_bytes(_read_weights(weights), DEFAULT if weights == "default" else weights, device)
+        return cls.from_file(WeightsFile.read(weights), device)
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str, device: str | torch.device | None = None) -> "Colorizer":
-        """The same from the content of a file; ``name`` is what messages call it, its stem what the catalogue does."""
+    def from_file(cls, file: WeightsFile, device: str | torch.device | None = None) -> "Colorizer":
+        """The same from a file that has been read."""
         try:
-            config = json.loads(_metadata(data)[_HEADER])
-            model = network.build(config["network"], **config["settings"])
-            model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in load(data).items()})
-            config["input_side"] = int(config["input_side"])
-            calibration = Calibration(**config.get("calibration", {}))
-        except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WeightsError(
-                f"the weights {name} are not a .safetensors file written by jobs.train ({reason}): "
-                "check the path, or use --weights default"
-            ) from error
+            model = network.build(file.config["network"], **file.config["settings"])
+            state = load(file.data)
+            model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in state.items()})
+            calibration = Calibration(**file.config.get("calibration", {}))
+        except (SafetensorError, TypeError, RuntimeError, ValueError) as error:
+            raise WeightsError.unusable(file.path, error) from error
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        digest = hashlib.sha256(data).hexdigest()
-        return cls(model, Path(name).stem, digest, config, calibration, torch.device(device))
+        return cls(file, model, calibration, torch.device(device))
 
     def pack(self) -> bytes:
         """A ``.safetensors`` file of these weights with their configuration, and the present calibration."""
-        config = self.config
+        config = self.file.config
         return pack_weights(
             self.network, config["network"], config["settings"], self.input_side, config["training"], self.calibration
         )
-
-    @property
-    def model(self) -> str:
-        """Name and digest, as the catalogue records them: ``resnet18@0123456789ab``."""
-        return f"{self.name}@{self.digest[:12]}"
-
-    @property
-    def gives_distribution(self) -> bool:
-        """Whether there is a choice of vividness and of variants, and a confidence."""
-        return hasattr(self.network, "bins")
-
-    def check(self, vividness: float | None, variants: int = 1) -> None:
-        """Raise ``ValueError`` for what these weights cannot do, or what nobody can."""
-        if vividness is not None and not 0 <= vividness <= 1:
-            raise ValueError(f"the vividness must lie in [0, 1], not {vividness}")
-        if not 1 <= variants <= decoding.MAX_VARIANTS:
-            raise ValueError(f"there are 1 to {decoding.MAX_VARIANTS} variants, not {variants}")
-        if not self.gives_distribution and (vividness is not None or variants > 1):
-            raise ValueError(
-                f"the weights {self.name} give one colour for each pixel, so there is no choice of vividness or "
-                "variants: leave it out, or use weights of the network lite0"
-            )
 
     @torch.inference_mode()
     def predict_ab(self, lightness: Tensor, vividness: float | None = None) -> Tensor:
@@ -158,10 +114,10 @@ class Colorizer:
 
         Height and width must be multiples of 32 (``thumbnail`` makes them so); h and w depend on the network.
         ``vividness`` goes from 0, the most accurate colours, to 1, as colourful as colour photographs are; the default
-        lies between. Raises ``ValueError`` as ``check`` does.
+        lies between. Raises ``ValueError`` as ``WeightsFile.check`` does.
         """
-        self.check(vividness)
-        how = self._how(vividness) if self.gives_distribution else None
+        self.file.check(vividness)
+        how = self._how(vividness) if self.file.gives_distribution else None
         found = []
         for few in lightness.split(self.batch):
             output = self.output(few)
@@ -194,9 +150,9 @@ class Colorizer:
     ) -> list[Colouring]:
         """Colours for grey scans of any sizes, (H, W) uint8 or uint16 each, as ``predict_ab`` gives them.
 
-        Raises ``ValueError`` as ``check`` does.
+        Raises ``ValueError`` as ``WeightsFile.check`` does.
         """
-        self.check(vividness, variants)
+        self.file.check(vividness, variants)
         thumbnails = [thumbnail(grey, self.input_side) for grey in greys]
         batches = defaultdict(list)
         for i, lightness in enumerate(thumbnails):
@@ -219,7 +175,7 @@ class Colorizer:
         def photographs(ab: Tensor) -> list[np.ndarray]:
             return list(ab.clamp(-128, 127).permute(0, 2, 3, 1).cpu().numpy())
 
-        if not self.gives_distribution:
+        if not self.file.gives_distribution:
             return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output.float()))]
         probability = decoding.probabilities(output)
         chosen = decoding.variants(probability, *self._how(vividness), variants)
@@ -254,28 +210,3 @@ def thumbnail(grey: np.ndarray, side: int) -> np.ndarray:
     if height * width > h * w:
         return color.lightness(color.reduced(grey, h, w))
     return color.lightness(cv2.resize(grey, (w, h), interpolation=cv2.INTER_LINEAR))
-
-
-def _read_weights(weights: str) -> bytes:
-    if weights == "default":
-        weights = DEFAULT
-    shipped = SHIPPED / f"{weights}.safetensors"
-    try:
-        if shipped.is_file():
-            return shipped.read_bytes()
-        with fsspec.open(weights, "rb") as file:
-            return file.read()
-    except Exception as error:  # every file system has errors of its own
-        names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
-        raise WeightsError(
-            f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors file, "
-            f"or the name of one that ships ({names})"
-        ) from error
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: an 8-byte little-endian length, then that much JSON."""
-    length = int.from_bytes(data[:8], "little")
-    if not 0 < length <= len(data) - 8:
-        raise ValueError("the header is damaged")
-    return json.loads(data[8 : 8 + length])["__metadata__"]

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from colorize_core.weights_file import MAX_VARIANTS
+
 DEFAULT_VIVIDNESS = 0.7
 SHARPNESS = 2  # power of the probabilities whose mean is the colour: above 1 it raises accuracy and colour
 RARITY = 1.0  # at vividness 1: power of a bin's frequency that these are divided by
 SMOOTHING = 0.1  # share of a uniform distribution that is mixed into the frequencies
 TOLERABLE = 10.0  # CIEDE2000 that a photograph's confidence is about
 SPARSE = 2  # a photograph's confidence looks at every second place in each direction
-MAX_VARIANTS = 5
 SHIFT = 10.0  # CIE units in ab by which a variant differs, on average over the picture
 MAX_TILT = 0.2  # of the logarithm of a probability, per CIE unit: how far a variant may go to reach its shift
 

@@ -19,7 +19,8 @@ import tyro
 from torch import Tensor, nn
 
 from colorize_core import decoding
-from colorize_core.colorizer import Colorizer, WeightsError
+from colorize_core.colorizer import Colorizer
+from colorize_core.weights_file import WeightsError
 
 TOLERANCE = 0.05  # CIE units in ab between ONNX Runtime and PyTorch
 
@@ -45,7 +46,7 @@ def to_onnx(colorizer: Colorizer) -> bytes:
 
     inputs = {"lightness": torch.rand(2, 1, 64, 96) * 100}
     shapes = {"lightness": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}}
-    if colorizer.gives_distribution:
+    if colorizer.file.gives_distribution:
         inputs["vividness"] = torch.tensor(decoding.DEFAULT_VIVIDNESS)
         shapes["vividness"] = None
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +61,7 @@ def to_onnx(colorizer: Colorizer) -> bytes:
         lightness = torch.rand(shape) * 100
         feed = {"lightness": lightness.numpy()}
         vividness = None
-        if colorizer.gives_distribution:
+        if colorizer.file.gives_distribution:
             vividness = 0.25
             feed["vividness"] = np.array(vividness, np.float32)
         (theirs,) = session.run(None, feed)

@@ -2,12 +2,10 @@
 
 import cv2
 import numpy as np
-import torch
-from skimage.color import deltaE_ciede2000, rgb2lab
-from skimage.metrics import structural_similarity
 
 from colorize_core import color
-from colorize_core.network import Lite0Encoder
+
+# PyTorch and scikit-image are imported where they are used: a job's driver needs neither.
 
 EDGES = 0.05  # share of pixels that count as the edges of a picture's colours
 NEAR = 2  # pixels
@@ -21,11 +19,15 @@ def psnr(truth: np.ndarray, image: np.ndarray) -> float:
 
 def ssim(truth: np.ndarray, image: np.ndarray) -> float:
     """Structural similarity of two sRGB images, (H, W, 3) uint8, mean over channels (Wang et al. 2004); at most 1."""
+    from skimage.metrics import structural_similarity
+
     return float(structural_similarity(truth, image, channel_axis=2, data_range=255))
 
 
 def ciede2000(truth: np.ndarray, image: np.ndarray) -> float:
     """Mean CIEDE2000 colour difference of two sRGB images, (H, W, 3) uint8; 0 where equal, about 1 just noticeable."""
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
     return float(deltaE_ciede2000(rgb2lab(truth), rgb2lab(image)).mean())
 
 
@@ -62,14 +64,18 @@ class Lite0Features:
     SIZE = 320
 
     def __init__(self):
+        from colorize_core.network import Lite0Encoder
+
         self.encoder = Lite0Encoder(3, pretrained=True).eval()
 
-    @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Of the quarters of an sRGB image, (H, W, 3) uint8, its sides multiples of 64: the last layer's, (4, 320)."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(memory_format=torch.channels_last)
-        last = self.encoder.features(pixels.float() / 127.5 - 1)[-1]
-        return torch.nn.functional.adaptive_avg_pool2d(last, 2)[0].flatten(1).T.numpy()
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(memory_format=torch.channels_last)
+            last = self.encoder.features(pixels.float() / 127.5 - 1)[-1]
+            return torch.nn.functional.adaptive_avg_pool2d(last, 2)[0].flatten(1).T.numpy()
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

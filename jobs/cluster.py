@@ -146,7 +146,7 @@ def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | Non
 
 def run(job: Callable[[], int]) -> None:
     """Run a job and exit: its status, or 2 with one sentence for a ``UsageError`` or unusable weights."""
-    from colorize_core.colorizer import WeightsError
+    from colorize_core.weights_file import WeightsError
 
     try:
         status = job()

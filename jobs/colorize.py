@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import tyro
 
 from colorize_core import __version__
-from colorize_core.colorizer import Colorizer
+from colorize_core.weights_file import WeightsFile
 from jobs import cluster, parquet_output, report, sources
 from jobs.catalog import Catalog
 from jobs.cluster import UsageError
@@ -122,9 +122,9 @@ def main(config: ColorizeConfig) -> int:
     files = sources.listing(config.source)
     _check_apart(config.source, files, output)
     files = files.append_column("id", _ids(files["path"]))
-    colorizer = Colorizer.load(config.weights, "cpu")
+    weights = _checked(WeightsFile.read(config.weights))
     try:
-        colorizer.check(config.vividness, config.variants)
+        weights.check(config.vividness, config.variants)
     except ValueError as error:
         raise UsageError(str(error)) from error
     catalog = Catalog(output)
@@ -136,15 +136,15 @@ def main(config: ColorizeConfig) -> int:
     except OSError as error:
         raise UsageError(f"{output} cannot be written to ({error}): choose another OUTPUT") from error
 
-    todo = _todo(files, catalog, colorizer.model, settings, config.retry_errors)
+    todo = _todo(files, catalog, weights.model, settings, config.retry_errors)
     print(
-        f"{len(files):,} inputs, {len(files) - len(todo):,} already done, model {colorizer.model}", file=out, flush=True
+        f"{len(files):,} inputs, {len(files) - len(todo):,} already done, model {weights.model}", file=out, flush=True
     )
     if config.dry_run:
         return _dry_run(todo, job, config, out)
     rate = None
     if len(todo):
-        kept = {"model": colorizer.model, "code_version": __version__} | asdict(config)
+        kept = {"model": weights.model, "code_version": __version__} | asdict(config)
         sources.write_bytes(f"{output}/settings/{settings}.json", json.dumps(kept, indent=1).encode())
         rate, hopeless = _colorize_all(todo, job, config, catalog, out)
         if hopeless:
@@ -163,9 +163,20 @@ def main(config: ColorizeConfig) -> int:
     print(f"photographs: {place}\ncatalogue:   {catalog.folder}", file=out)
     if config.json:
         found |= {"inputs": len(files), "already_done": len(files) - len(todo), "seconds": seconds}
-        found |= {"photographs_per_second": rate, "model": colorizer.model, "settings": settings}
+        found |= {"photographs_per_second": rate, "model": weights.model, "settings": settings}
         print(json.dumps(found | {"photographs": place, "catalog": catalog.folder}))
     return cluster.SOME_ERRORS if found["status"]["error"] else cluster.OK
+
+
+def _checked(weights: WeightsFile) -> WeightsFile:
+    """Weights that a user brings are loaded once here, so that what is wrong with them is said at once; ours are not,
+    since that takes seconds.
+    """
+    if not weights.ships:
+        from colorize_core.colorizer import Colorizer
+
+        Colorizer.from_file(weights, "cpu")
+    return weights
 
 
 def settings_digest(settings: dict) -> str:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -20,11 +20,13 @@ import pyarrow as pa
 from PIL import Image
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage
-from colorize_core.colorizer import Colorizer, Colouring
 from jobs import admission, sources
 from jobs.admission import Admission
 from jobs.catalog import SCHEMA
 from jobs.parquet_output import ParquetWriter
+
+if TYPE_CHECKING:
+    from colorize_core.colorizer import Colouring
 
 Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
@@ -68,7 +70,7 @@ class _Scan:
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)
     policy: Policy = "recolor"
-    colourings: list[Colouring] = field(default_factory=list)
+    colourings: list["Colouring"] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -126,7 +128,9 @@ class ColorizeActor:
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
     def __init__(self, job: Job):
-        import torch
+        import torch  # here, since the driver imports this file too and needs none of it
+
+        from colorize_core.colorizer import Colorizer
 
         self.job = job
         self.colorizer = Colorizer.load(job.weights)
@@ -174,7 +178,7 @@ class ColorizeActor:
             "source": sources.printable(uri),
             "source_version": source["version"],
             "status": "ok",
-            "model": self.colorizer.model,
+            "model": self.colorizer.file.model,
             "settings": self.job.settings,
             "provenance": self.job.provenance,
             "seconds": 0.0,
@@ -226,6 +230,8 @@ class ColorizeActor:
             scan.data = b""
 
     def _predict(self, scans: list[_Scan]) -> None:
+        from colorize_core.colorizer import Colouring
+
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
         greys = [grey for scan, grey in pages if scan.policy == "recolor"]
         recolored = iter(self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map))
@@ -241,7 +247,7 @@ class ColorizeActor:
         with scan.accounted("colouring"):
             xmp = None
             if self.job.provenance:
-                version = f"{__version__} {self.colorizer.model}"
+                version = f"{__version__} {self.colorizer.file.model}"
                 xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
             name = output_name(self.job.format, scan.path)
             for i in range(1, len(scan.colourings[0].chroma)):

@@ -85,7 +85,7 @@ def settings(config: EvaluateConfig, colorizers: dict[str, Colorizer]) -> list[S
     rows = []
     for weights, colorizer in colorizers.items():
         rows.append(Setting(weights))
-        if colorizer.gives_distribution:
+        if colorizer.file.gives_distribution:
             rows += [Setting(weights, vividness) for vividness in config.vividness]
             rows += [Setting(weights, variants=config.variants)] if config.variants > 1 else []
     return rows
@@ -128,7 +128,7 @@ def main(config: EvaluateConfig) -> int:
             for row in measured
             if row["setting"] != TRUTH
         ]
-        report["models"] = {weights: colorizer.model for weights, colorizer in colorizers.items()}
+        report["models"] = {weights: colorizer.file.model for weights, colorizer in colorizers.items()}
         sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
         sources.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")

@@ -25,6 +25,7 @@ from fsspec.core import url_to_fs
 
 from colorize_core import colorizer, network, objective, training
 from colorize_core.network import Upsampling
+from colorize_core.weights_file import WeightsFile
 from jobs import cluster, logbook, shards, sources, stream
 from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
@@ -198,7 +199,7 @@ def _is_finished(run: str, config: TrainConfig, prepared: shards.Prepared) -> bo
 
 
 def _check_start(config: TrainConfig) -> None:
-    start = colorizer.Colorizer.load(config.weights, "cpu").config
+    start = WeightsFile.read(config.weights).config
     if (start["network"], start["settings"]) != (config.network, config.network_settings):
         raise UsageError(
             f"the weights {config.weights} are of network {start['network']} {start['settings']}, not of "
@@ -298,9 +299,9 @@ def _calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) 
     """
     from colorize_core.calibration import calibrate
 
-    model = colorizer.Colorizer.from_bytes(weights, "trained")
+    model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
     model.input_side = config.input_side or config.size
-    if model.gives_distribution:
+    if model.file.gives_distribution:
         held_out = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
         weights = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
         heap = np.cumsum([weights[group] for group in held_out["group"].to_pylist()])

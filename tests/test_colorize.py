@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 from benchmarks.exactness import fraction_kept
 from colorize_core import encoding, photo
 from colorize_core.colorizer import Colorizer
+from colorize_core.weights_file import WeightsFile
 from jobs import colorize
 from jobs.catalog import SCHEMA
 
@@ -93,7 +94,7 @@ def test_rows_tell_what_was_done(job):
     assert row["source"] == str(scans / "portraits/astronaut.jpg")
     assert row["source_sha256"] == hashlib.sha256((scans / "portraits/astronaut.jpg").read_bytes()).hexdigest()
     assert row["output_sha256"] == hashlib.sha256(Path(row["output"]).read_bytes()).hexdigest()
-    assert row["model"] == Colorizer.load("default", "cpu").model
+    assert row["model"] == WeightsFile.read().model
     assert row["colorfulness"] > 1 and row["seconds"] > 0 and row["finished_at"].year > 2000
     assert rows["places/rocket-cut-short.jpg"]["output"] is None
 
@@ -105,7 +106,7 @@ def test_photographs_carry_what_the_scan_carried_and_say_who_coloured_them(job):
     assert ExifTags.Base.Orientation not in image.getexif() and image.size == (451, 300)
     description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
     assert description["DigitalSourceType"] == encoding.DIGITAL_SOURCE_TYPE
-    assert Colorizer.load("default", "cpu").model in description["AISystemVersionUsed"]
+    assert WeightsFile.read().model in description["AISystemVersionUsed"]
     tiff = Image.open(output / "images/coffee-16-bit.tif.png")
     assert round(tiff.info["dpi"][0]) == 600
 

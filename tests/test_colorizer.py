@@ -11,8 +11,9 @@ from safetensors import safe_open
 from skimage import data
 
 from benchmarks.exactness import fraction_kept
-from colorize_core import colorizer, metrics, network, photo
-from colorize_core.colorizer import Colorizer, WeightsError, pack_weights, thumbnail
+from colorize_core import metrics, network, photo, weights_file
+from colorize_core.colorizer import Colorizer, pack_weights, thumbnail
+from colorize_core.weights_file import WeightsError, WeightsFile
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +28,18 @@ def test_weights_survive_packing(tmp_path):
     path.write_bytes(pack_weights(model, "resnet18", {"upsampling": "deconv"}, 128, {"epochs": 3}))
     for uri in (str(path), f"file://{path}"):
         loaded = Colorizer.load(uri, "cpu")
-        assert loaded.config["training"] == {"epochs": 3}
-        assert loaded.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert loaded.model == f"mine@{loaded.digest[:12]}"
+        assert loaded.file.config["training"] == {"epochs": 3}
+        assert loaded.file.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert loaded.file.model == f"mine@{loaded.file.digest[:12]}"
         for key, value in loaded.network.state_dict().items():
             assert torch.allclose(value.float(), model.state_dict()[key].float(), atol=1e-3), key
 
 
 def test_shipped_weights_say_what_they_are(shipped):
-    path = colorizer.SHIPPED / f"{colorizer.DEFAULT}.safetensors"
+    path = weights_file.SHIPPED / f"{weights_file.DEFAULT}.safetensors"
     with safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["colorize"])
-    assert header == shipped.config
+    assert header == shipped.file.config
     assert header["network"] == "lite0" and header["training"]["photographs"] > 20_000
     assert path.stat().st_size < 16_000_000
 
@@ -124,6 +125,20 @@ def test_thumbnail_keeps_the_aspect_ratio_at_a_constant_area(shape, want):
     small = thumbnail(np.full(shape, 119, np.uint8), 224)
     assert small.shape == want
     assert np.allclose(small, 50, atol=0.3)  # sRGB level 119 is L* 50
+
+
+def test_a_jobs_driver_needs_no_pytorch():
+    """Its import takes two seconds and some hundred MB."""
+    look = "from jobs import colorize; colorize.WeightsFile.read().check(0.5, 3)"
+    code = f"import sys; {look}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", network.NETWORKS)
+def test_a_file_says_whether_its_network_gives_a_distribution(name):
+    model = network.build(name)
+    file = WeightsFile.parse(pack_weights(model, name, {}, 64, {}), "a")
+    assert file.gives_distribution == hasattr(model, "bins")
 
 
 def test_unusable_weights_are_refused_with_a_sentence(tmp_path):

@@ -148,7 +148,7 @@ def test_a_loss_that_explodes_is_said_and_ends_the_run(undisturbed, tmp_path):
 
 def test_a_run_leaves_weights_that_colour(undisturbed):
     colorizer = Colorizer.load(str(undisturbed / "weights.safetensors"), "cpu")
-    header = colorizer.config
+    header = colorizer.file.config
     assert header["network"] == "resnet18" and header["input_side"] == 64
     assert header["training"]["metrics"]["loss"] == min(history(undisturbed, "loss"))
     assert header["training"]["workers"] == "2" and header["training"]["photographs"] == 232

@@ -1,0 +1,103 @@
+"""Files of trained weights, as far as their headers tell: this needs no PyTorch, which takes seconds to import."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+from safetensors import SafetensorError, deserialize
+
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "lite0"
+HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
+DISTRIBUTIONS = {"lite0"}  # networks that give a distribution over colours
+MAX_VARIANTS = 5
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used; the message says which, why, and what to do."""
+
+    @classmethod
+    def unusable(cls, name: str, error: Exception) -> "WeightsError":
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return cls(
+            f"the weights {name} are not a .safetensors file written by jobs.train ({reason}): "
+            "check the path, or use --weights default"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """The content of a ``.safetensors`` file, whole, with the header of ours in it."""
+
+    data: bytes
+    path: str
+    """What messages call it: the path, URI or name that was asked for."""
+    digest: str
+    """SHA-256 of the file, hexadecimal."""
+    config: dict
+    """What the header says: network, settings, input_side, training, calibration, code_version."""
+    ships: bool
+    """Whether it is one of ours."""
+
+    @classmethod
+    def read(cls, weights: str = "default") -> "WeightsFile":
+        """ "default", the name of weights that ship, a path, or any fsspec URI. Raises ``WeightsError``."""
+        name = DEFAULT if weights == "default" else weights
+        shipped = SHIPPED / f"{name}.safetensors"
+        try:
+            if shipped.is_file():
+                return cls.parse(shipped.read_bytes(), name, ships=True)
+            with fsspec.open(name, "rb") as file:
+                return cls.parse(file.read(), name)
+        except WeightsError:
+            raise
+        except Exception as error:  # every file system has errors of its own
+            names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+            raise WeightsError(
+                f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors file, "
+                f"or the name of one that ships ({names})"
+            ) from error
+
+    @classmethod
+    def parse(cls, data: bytes, path: str, ships: bool = False) -> "WeightsFile":
+        """The same from the content of a file."""
+        try:
+            deserialize(data)  # checks that it is whole
+            # An 8-byte little-endian length, then that much JSON.
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][HEADER]
+            config = json.loads(header)
+            config["input_side"] = int(config["input_side"])
+            if missing := {"network", "settings"} - config.keys():
+                raise KeyError(*missing)
+            return cls(data, path, hashlib.sha256(data).hexdigest(), config, ships)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError.unusable(path, error) from error
+
+    @property
+    def name(self) -> str:
+        """Stem of the file."""
+        return Path(self.path).stem
+
+    @property
+    def model(self) -> str:
+        """Name and digest, as the catalogue records them: ``resnet18@0123456789ab``."""
+        return f"{self.name}@{self.digest[:12]}"
+
+    @property
+    def gives_distribution(self) -> bool:
+        """Whether there is a choice of vividness and of variants, and a confidence."""
+        return self.config["network"] in DISTRIBUTIONS
+
+    def check(self, vividness: float | None, variants: int = 1) -> None:
+        """Raise ``ValueError`` for what these weights cannot do, or what nobody can."""
+        if vividness is not None and not 0 <= vividness <= 1:
+            raise ValueError(f"the vividness must lie in [0, 1], not {vividness}")
+        if not 1 <= variants <= MAX_VARIANTS:
+            raise ValueError(f"there are 1 to {MAX_VARIANTS} variants, not {variants}")
+        if not self.gives_distribution and (vividness is not None or variants > 1):
+            raise ValueError(
+                f"the weights {self.name} give one colour for each pixel, so there is no choice of vividness or "
+                "variants: leave it out, or use weights of the network lite0"
+            )
