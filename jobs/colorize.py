@@ -68,7 +68,7 @@ class ColorizeConfig:
     provenance: bool = True
     """Write into each photograph that its colours are machine-made, by what and from which file."""
     actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processes that colour photographs; by default one per GPU, or one per processor core where there is none."""
+    """Processes that colour photographs; by default two per GPU, or one per processor core where there is none."""
     timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 600.0
     """Longest time to decode, colour and store a few photographs or a large one. What takes longer, or crashes its
     process, is tried once more, alone, and then gets an error row."""
@@ -264,16 +264,16 @@ def _colorize_all(
     import ray
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    actors = min(config.actors or gpus or cores, len(todo))
+    actors, share, threads = pool(len(todo), config.actors, cores, gpus)
     batch = PARQUET_BATCH if job.format == "parquet" else BATCH
     results = ray.data.from_arrow(list(_blocks(todo, batch, actors))).map_batches(
         ColorizeActor,
         batch_size=batch,
         batch_format="pyarrow",
-        fn_constructor_args=[replace(job, threads=max(1, cores // actors) if gpus else 1)],
+        fn_constructor_args=[replace(job, threads=threads)],
         compute=ray.data.ActorPoolStrategy(size=actors),
         num_cpus=1,
-        num_gpus=min(1, gpus / actors),
+        num_gpus=share,
     )
     waiting, stored, hopeless = [], time.monotonic(), None
     with report.Report(len(todo), out) as progress:
@@ -294,6 +294,15 @@ def _colorize_all(
         if waiting:
             catalog.append(pa.concat_tables(waiting))
     return progress.rate, hopeless
+
+
+def pool(photographs: int, wanted: int | None, cores: int, gpus: int) -> tuple[int, float, int]:
+    """How many actors, the share of a GPU that each takes, and how many threads each has to read and write.
+
+    Two share a GPU, so that one computes while the other reads and writes; without GPUs each has a core to itself.
+    """
+    actors = min(wanted or (min(2 * gpus, cores) if gpus else cores), photographs)
+    return actors, min(1, gpus / actors), max(1, cores // actors) if gpus else 1
 
 
 def _blocks(todo: pa.Table, batch: int, actors: int) -> Iterator[pa.Table]:

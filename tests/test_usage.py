@@ -139,3 +139,12 @@ def test_the_command_itself(tmp_path):
     assert missing.returncode == 2 and missing.stderr.startswith("error: ") and missing.stderr.count("\n") == 1
     unknown = run(str(tmp_path), "out", "--colour", "yes")
     assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
+
+
+def test_the_pool_fits_the_cluster():
+    assert colorize.pool(1000, None, cores=8, gpus=0) == (8, 0, 1)
+    assert colorize.pool(3, None, cores=8, gpus=0) == (3, 0, 1), "no more than there are photographs"
+    assert colorize.pool(1000, None, cores=8, gpus=1) == (2, 0.5, 4), "two on a GPU, with half the cores each"
+    assert colorize.pool(1000, None, cores=2, gpus=2) == (2, 1, 1), "as many as there are cores"
+    assert colorize.pool(1000, 4, cores=8, gpus=1) == (4, 0.25, 2)
+    assert colorize.pool(1000, 1, cores=8, gpus=2) == (1, 1, 8)
