@@ -213,7 +213,7 @@ class Training:
         self.objective = recipe.objective or objective.default(network)
         self.network = network.to(device, memory_format=torch.channels_last)
         for name, parameter in self.network.named_parameters():
-            if name.startswith(recipe.freeze):
+            if name.startswith(tuple(recipe.freeze)):  # a list where it comes from a file
                 parameter.requires_grad_(False)
         self.step = 0
         """Steps done."""
