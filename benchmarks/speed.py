@@ -18,6 +18,7 @@ PyTorch and loading the weights alone.
 """
 
 import json
+import math
 import multiprocessing
 import os
 import statistics
@@ -226,11 +227,12 @@ def _network(files: list[Path], out: str) -> Iterator[None]:
     cv2.setNumThreads(1)
     colorizer = Colorizer.load(device="cpu")
     greys = [photo.read(file.read_bytes()).grey for file in files[: len(PICTURES)]]
-    thumbnails = [torch.from_numpy(thumbnail(grey, colorizer.input_side))[None, None] for grey in greys]
-    colorizer.output(thumbnails[0])
+    thumbnails = torch.from_numpy(np.stack([thumbnail(grey, colorizer.input_side) for grey in greys]))[:, None]
+    batches = thumbnails.split(colorizer.batch)
+    colorizer.output(batches[0])
     yield
-    for i in range(len(files)):
-        colorizer.output(thumbnails[i % len(thumbnails)])
+    for i in range(math.ceil(len(files) / colorizer.batch)):
+        colorizer.output(batches[i % len(batches)])
 
 
 def colour_in_pool(files: list[Path], out: str) -> Iterator[None]:

@@ -127,13 +127,14 @@ class Colorizer:
 
     @torch.inference_mode()
     def output(self, lightness: Tensor) -> Tensor:
-        """What the network itself gives for CIE L*, (N, 1, H, W), on the device; see its ``forward``."""
+        """What the network itself gives for CIE L*, (N, 1, H, W) with N <= ``batch``, on the device; see its
+        ``forward``.
+        """
         batch = lightness.to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            batch = batch[[0, len(batch) - 1]]
         with autocast(self.device):
-            if self.device.type != "cpu":
-                return self._folded(batch)
-            pairs = (batch[[i, min(i + 1, len(batch) - 1)]] for i in range(0, len(batch), 2))
-            return torch.cat([self._folded(pair) for pair in pairs])[: len(batch)]
+            return self._folded(batch)[: len(lightness)]
 
     def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
         """What ``decoding`` takes beside the logits."""

@@ -179,13 +179,13 @@ class _Evaluator:
         return rows
 
     def _seconds(self, truth: np.ndarray) -> dict[str, float]:
-        """That each model takes for the chroma of a picture of this very size, on one core."""
+        """That each model takes for the chroma of a picture of this very size among others, on one core."""
         lightness = torch.from_numpy(color.lightness(color.grey_of(truth)))[None, None]
         seconds = {}
         for weights, colorizer in self.colorizers.items():
             began = time.perf_counter()
-            colorizer.predict_ab(lightness)
-            seconds[weights] = time.perf_counter() - began
+            colorizer.predict_ab(lightness.expand(colorizer.batch, -1, -1, -1))
+            seconds[weights] = (time.perf_counter() - began) / colorizer.batch
         return seconds
 
     def _colourings(self, truth: np.ndarray) -> dict[str, tuple[np.ndarray, float | None]]:
