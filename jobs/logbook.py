@@ -1,4 +1,4 @@
-"""What a training run writes down to be looked at: metrics.jsonl, TensorBoard events, the learning curve.
+"""What a training run writes down to be looked at: metrics.jsonl, TensorBoard events, the learning curve, a page.
 
 All of it is made anew from the history, which checkpoints carry: after a resume nothing is there twice, and storage
 that cannot append (S3) is no special case.
@@ -10,9 +10,11 @@ import tempfile
 from pathlib import Path
 
 from jobs import sources
+from jobs.static_page import figure, static_page, table
 
 LOSSES = ("train_loss", "loss")
 CHARTED = (*LOSSES, "mse", "learning_rate", "images_per_second", "memory_mb")
+CURVE = "learning-curve.png"
 
 
 def write(run: str, history: list[dict]) -> None:
@@ -33,6 +35,25 @@ def write(run: str, history: list[dict]) -> None:
 def read(run: str) -> list[dict]:
     """The history of a run."""
     return [json.loads(line) for line in sources.read_bytes(f"{run}/metrics.jsonl").splitlines()]
+
+
+def sheet(epoch: int) -> str:
+    """The name of the contact sheet of the validation photographs after an epoch."""
+    return f"sheets/epoch-{epoch:04d}.jpg"
+
+
+def write_page(run: str, history: list[dict]) -> None:
+    """Store the learning curve and ``run/index.html``, which shows it beside the contact sheets, the newest first."""
+    name = run.rpartition("/")[2]
+    sources.write_bytes(f"{run}/{CURVE}", learning_curve({name: history}))
+    rows, sheets = [["epoch", "training loss", "validation loss", "MSE x 10^4"]], []
+    for row in reversed([row for row in history if "loss" in row]):
+        epoch = f"{row['epoch']:.0f}"
+        rows.append([epoch, f"{row['train_loss']:.4f}", f"{row['loss']:.4f}", f"{1e4 * row['mse']:.2f}"])
+        shows = f"Validation photographs: grey, as epoch {epoch} colours them, and the truth"
+        sheets.append(figure(sheet(int(epoch)), shows, f"after epoch {epoch}"))
+    curve = figure(CURVE, "Loss in training and in validation over the epochs")
+    sources.write_bytes(f"{run}/index.html", static_page(f"Training run {name}", curve, table(rows), *sheets))
 
 
 def learning_curve(histories: dict[str, list[dict]]) -> bytes:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import mimetypes
 import os
 import posixpath
 import re
@@ -202,6 +203,11 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
+def unprintable(text: str) -> str:
+    """The name that ``printable`` was given."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda escape: chr(0xDC00 + int(escape[1], 16)), text)
+
+
 def read_bytes(uri: str) -> bytes:
     with fsspec.open(uri, "rb") as file:
         return file.read()
@@ -211,8 +217,10 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Store a file so that it is whole whenever it has its name. Parent folders are made."""
     uri = absolute(uri)
     if not is_local(uri):
-        with fsspec.open(uri, "wb") as file:  # object stores show an object only once it is whole
-            file.write(data)
+        fs, path = url_to_fs(uri)
+        kind = mimetypes.guess_type(path)[0] if get_protocol(uri) == "s3" else None  # browsers go by it
+        with fs.open(path, "wb", **({"ContentType": kind} if kind else {})) as file:
+            file.write(data)  # object stores show an object only once it is whole
         return
     folder, name = os.path.split(uri)
     os.makedirs(folder, exist_ok=True)

@@ -151,7 +151,7 @@ def _write_down(run: str, history: list[dict], model, prepared: shards.Prepared,
         rows.append([grey, color.merge(grey, ab[0].permute(1, 2, 0).cpu().numpy()), truth])
     sheet = io.BytesIO()
     contact_sheet(["grey", f"epoch {epoch}", "truth"], rows).save(sheet, "JPEG", quality=92)
-    sources.write_bytes(f"{run}/sheets/epoch-{epoch:04d}.jpg", sheet.getvalue())
+    sources.write_bytes(f"{run}/{logbook.sheet(epoch)}", sheet.getvalue())
 
 
 class _Pace:

@@ -53,3 +53,16 @@ def test_a_catalogue_of_an_earlier_version_is_read(tmp_path):
     catalog.append(rows(("b", "ok")))
     assert catalog.read().schema.equals(SCHEMA)
     assert current(catalog) == {"a": "ok", "b": "ok"}
+
+
+def test_decisions_are_kept_until_the_photograph_is_done_again(tmp_path):
+    catalog = Catalog(str(tmp_path))
+    catalog.append(rows(("a", "ok"), ("b", "ok"), ("c", "ok")))
+    catalog.decide({"a": "keep", "b": "redo", "elsewhere": "reject"})
+    state = catalog.state
+    catalog.decide({"a": "keep"})
+    assert catalog.state == state, "nothing new"
+    catalog.append(rows(("b", "ok"), ("d", "ok")))
+    catalog.compact()
+    found = catalog.read(["id", "decision"]).sort_by("id").to_pylist()
+    assert [row["decision"] for row in found] == ["keep", None, None, None]

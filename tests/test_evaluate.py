@@ -1,4 +1,7 @@
+import base64
+import io
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -11,10 +14,11 @@ def report(ray_local, samples, tmp_path_factory) -> dict:
     output = tmp_path_factory.mktemp("evaluation")
     config = evaluate.EvaluateConfig(
         source=str(samples / "originals"), weights=("default", "resnet18"), vividness=(0.0, 1.0), variants=3,
-        output=str(output), size=128, sheet=3,
+        output=str(output), size=128, sheet=3, html=True,
     )  # fmt: skip
     assert evaluate.main(config) == 0
     report = json.loads((output / "evaluation.json").read_text())
+    report["page"] = (output / "evaluation.html").read_text()
     report["sheet"] = Image.open(output / "contact-sheet.png")
     return report
 
@@ -54,6 +58,25 @@ def test_every_photograph_is_in_the_json(report):
 def test_the_contact_sheet_shows_grey_ours_and_truth(report):
     columns = ["grey", "default", "vividness 0", "vividness 1", "variant 2", "variant 3", "resnet18", "truth"]
     assert report["sheet"].size == (len(columns) * 134 + 6, 3 * 134 + 22)
+
+
+def test_the_page_shows_every_photograph_and_setting_the_worst_first(report):
+    page = report["page"]
+    errors = {row["path"]: row["ciede2000"] for row in report["per_photograph"] if row["setting"] == "default"}
+    assert re.findall("<h2>(.*?)</h2>", page) == sorted(errors, key=lambda path: -errors[path])
+    columns = [
+        "grey",
+        "default",
+        "default, vividness 0",
+        "default, vividness 1",
+        "default, best of 3",
+        "resnet18",
+        "truth",
+    ]
+    assert re.findall("<figcaption>(.*?)(?:<br>|</)", page) == 5 * columns
+    for data in re.findall('data:image/jpeg;base64,([^"]*)', page):
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (128, 128)
+    assert "http" not in re.sub("<[^>]*Content-Security-Policy[^>]*>", "", page), "nothing comes from elsewhere"
 
 
 def test_what_cannot_be_read_is_left_out_and_said(ray_local, samples, capsys):

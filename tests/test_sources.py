@@ -108,3 +108,8 @@ def test_a_list_names_files(archive, tmp_path_factory, kind):
     if kind == "txt":
         with pytest.raises(UsageError, match="names no files"):
             sources.list_sources(str(path))
+
+
+def test_printable_names_lead_back_to_the_file():
+    for name in (os.fsdecode(b"caf\xe9/\xff.png"), "spa\u00df \u6771\u4eac.png", r"C:\users\udo.png"):
+        assert sources.unprintable(sources.printable(name)) == name
