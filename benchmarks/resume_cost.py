@@ -55,7 +55,7 @@ def main(config: ResumeConfig) -> None:
                 if i % FOLDER == 0:
                     Path(scans, f"box-{i // FOLDER:06d}").mkdir(parents=True)
                 Path(scans, f"box-{i // FOLDER:06d}", f"photograph-{i:09d}.tif").touch()
-            _finish(str(scans), str(output))
+            finish(str(scans), str(output))
             command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output)]
             measured = subprocess.run([sys.executable, "-c", _MEASURE, *command], capture_output=True, text=True)
             *said, figures = measured.stdout.strip().splitlines()
@@ -66,7 +66,7 @@ def main(config: ResumeConfig) -> None:
     Console(width=80).print(table)
 
 
-def _finish(scans: str, output: str) -> None:
+def finish(scans: str, output: str) -> None:
     """The catalogue that a finished job over ``scans`` would leave."""
     files = sources.listing(scans)
     count = len(files)

@@ -3,8 +3,8 @@
     python -m benchmarks.scale [--photographs 2000 20000]
 
 Runs the real command over that many scans of 500 x 375 (``benchmarks.speed`` makes a few hundred; the rest are links to
-them) and prints photographs per second, from the first results on, and the peak memory (resident set) of the driver
-and of the largest worker.
+them) and prints photographs per second, from the first one on, and the peak memory of the driver and of the largest
+worker: what they have for themselves, without the libraries that they map.
 """
 
 import json
@@ -53,13 +53,13 @@ def _measured(count: int) -> tuple[float, float, float]:
             box = scans / f"box-{i // 1000:03d}"
             box.mkdir(parents=True, exist_ok=True)
             os.link(distinct[i % DISTINCT], box / f"{i:06d}.jpg")
-        command = [sys.executable, "-m", "jobs.colorize", str(scans), str(Path(folder, "out")), "--json"]
+        command = [sys.executable, "-m", "jobs.colorize", str(scans), str(Path(folder, "out")), "--json", "--no-review"]
         job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         driver = worker = 0.0
         while job.poll() is None:
-            driver = max(driver, _peak_mb(job.pid))
-            worker = max([worker, *(_peak_mb(pid) for pid in _workers(job.pid))])
-            time.sleep(1)
+            driver = max(driver, memory_mb(job.pid))
+            worker = max([worker, *(memory_mb(pid) for pid in _workers(job.pid))])
+            time.sleep(0.2)
         if job.returncode:
             sys.exit(f"the job over {count:,} photographs failed: run {' '.join(command)}")
         return json.loads(job.stdout.read())["photographs_per_second"], driver, worker
@@ -84,12 +84,13 @@ def _workers(driver: int) -> list[int]:
     return [pid for pid, title in titles.items() if "ColorizeActor" in title and below(pid)]
 
 
-def _peak_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
+    """That a process has for itself at present, without what it maps of files, its libraries; 0 where it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ that scikit-image ships:
 * ``codecs``: decoding the scans and encoding as many colour pixels as PNG, on every core; no network, no colour;
 * ``network``: the network alone, on every core, on thumbnails in memory;
 * ``pool``: the job's own worker in plain processes, one per core, without Ray;
-* ``jobs.colorize``: the real command, its rate from the first results on.
+* ``jobs.colorize``: the real command, its rate from the first photograph on.
 
 The network is the same for all. Notebook and script see a part of the scans, since their rate does not change. The
 last table says what the start costs: one photograph, from the command to its exit, against starting Ray, importing

@@ -4,13 +4,19 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import math
 import os
+import re
+import signal
+import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -24,10 +30,51 @@ class UsageError(ValueError):
     """Something the user asked for that cannot be done; the message says what, why, and what to do."""
 
 
-def start() -> int:
+@dataclass(frozen=True)
+class Machines:
+    """What there is to work with."""
+
+    each: tuple[tuple[int, int], ...]
+    """Processor cores and GPUs of each machine."""
+    grows: bool
+    """Whether machines may join and leave: on a cluster, but not where Ray was started here."""
+
+    @property
+    def cores(self) -> int:
+        return sum(cores for cores, _ in self.each)
+
+    @property
+    def gpus(self) -> int:
+        return sum(gpus for _, gpus in self.each)
+
+    def room(self, gpus: float) -> int:
+        """For how many processes with a core and that many GPUs each there is room."""
+        return sum(min(cores, int(there / gpus + 1e-6)) if gpus else cores for cores, there in self.each)
+
+    def __str__(self) -> str:
+        most = max(self.each, default=(0, 0), key=lambda machine: (machine[1], machine[0]))
+        whose = f"the largest of the cluster's {len(self.each)} machines" if self.grows else "this machine"
+        return f"{whose} has {most[0]} cores and {most[1]} GPUs"
+
+
+def number_range(option: str, text: str | None) -> tuple[int, int] | None:
+    """What an option says as N or MIN:MAX. Raises ``UsageError``."""
+    if text is None:
+        return None
+    try:
+        fewest, colon, most = text.partition(":")
+        numbers = int(fewest), int(most) if colon else int(fewest)
+    except ValueError:
+        raise UsageError(f"{option} must be a number or a range MIN:MAX, not {text}") from None
+    if not 1 <= numbers[0] <= numbers[1]:
+        raise UsageError(f"{option} must be at least 1, and a range MIN:MAX must rise, not {text}")
+    return numbers
+
+
+def start() -> None:
     """Connect to the cluster that RAY_ADDRESS names (inside a Ray job it does), or start Ray on this machine.
 
-    Returns how many processor cores there are to work with.
+    Raises ``UsageError`` where there is no such cluster.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions of Ray do; they warn
     # Ray's core reports every pool of actors that may be restarted as an error.
@@ -43,20 +90,70 @@ def start() -> int:
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     if not ray.is_initialized():
         options = {"logging_level": logging.ERROR, "log_to_driver": False}
-        if os.environ.get("RAY_ADDRESS"):
-            with _without_standard_error():
-                ray.init(**options)
+        if address := os.environ.get("RAY_ADDRESS"):
+            try:
+                _knock(address)
+                with _without_standard_error():
+                    ray.init(**options)
+            except (OSError, RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(
+                    f"there is no Ray cluster to work with at {address} ({reason}): check RAY_ADDRESS, or unset it to "
+                    "work on this machine"
+                ) from error
         else:
             _start_here(options)
+        if threading.current_thread() is threading.main_thread():
+            # What `ray job stop` sends; Ray's own handler would exit without a word.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Ray Data's own progress bars and plan listings give way to ours, which count photographs.
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     calm(context)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def machines() -> Machines:
+    """Those of the cluster that ``start`` connected to, at this moment, or this one."""
+    import ray
+
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = tuple((int(found.get("CPU", 0)), int(found.get("GPU", 0))) for found in resources)
     if os.environ.get("RAY_ADDRESS"):
-        return max(1, int(ray.cluster_resources().get("CPU", 0)))
-    return os.cpu_count() or 1
+        return Machines(each, grows=True)
+    return Machines(((os.cpu_count() or 1, each[0][1]),), grows=False)
+
+
+def wait_for(processes: int, gpus: float, seconds: float, out: TextIO = sys.stdout) -> Machines:
+    """The machines, once they have room for some processes with a core and that many GPUs each.
+
+    Meanwhile an autoscaler is asked for more of them. Raises ``UsageError`` after ``seconds``, or at once where the
+    cluster cannot grow.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    deadline, said = time.monotonic() + seconds, None
+    needed = f"{processes} {'process needs' if processes == 1 else 'processes need'} 1 core and {gpus:g} GPUs each"
+    while (found := machines()).room(gpus) < processes:
+        if not found.grows or time.monotonic() > deadline:
+            waited = f", and none with more has come in {seconds:g} s" if found.grows else ""
+            raise UsageError(f"{needed}, but {found}{waited}: ask for fewer, or for machines that have them")
+        if not said:
+            said = f"waiting for machines: {needed}, but {found}"
+            print(said, file=out, flush=True)
+            request_resources(bundles=processes * [{"CPU": 1, "GPU": math.ceil(gpus)}])
+        time.sleep(1)
+    if said:
+        request_resources(bundles=[])  # from now on the processes themselves are what it goes by
+    return found
+
+
+def _knock(address: str) -> None:
+    """Raise ``OSError`` where nobody answers: Ray itself would go on trying for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _start_here(options: dict) -> None:
@@ -117,7 +214,7 @@ def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | Non
     if path is None:
         return None, arguments
     try:
-        values = yaml.safe_load(Path(path).read_text())
+        values = yaml.load(Path(path).read_text(), _yaml_loader())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"--config {path} cannot be read ({reason}): give a YAML file") from error
@@ -142,6 +239,19 @@ def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | Non
             given += [flag, str(value)]
     default = config(**{name: values.get(name, tyro.MISSING) for name in required})
     return default, [*given, *arguments, *lists]
+
+
+def _yaml_loader() -> type:
+    """YAML 1.1 but for its minutes and seconds: 1:16 is a range here, and not 76."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    text = ("tag:yaml.org,2002:str", re.compile(r"\d+:\d+$"))
+    found = yaml.SafeLoader.yaml_implicit_resolvers
+    Loader.yaml_implicit_resolvers = {first: [text, *resolvers] for first, resolvers in found.items()}
+    return Loader
 
 
 def run(job: Callable[[], int]) -> None:

@@ -14,9 +14,10 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +26,15 @@ import tyro
 
 from colorize_core import __version__
 from colorize_core.weights_file import WeightsFile
-from jobs import cluster, parquet_output, report, sources
+from jobs import cluster, decisions, parquet_output, report, review, sources
 from jobs.catalog import Catalog
 from jobs.cluster import UsageError
 from jobs.colorize_actor import ColorizeActor, Format, Job, source_id
 
-BATCH = 16  # photographs that an actor is given at a time
-PARQUET_BATCH = 256  # the same where a batch becomes a file
-BLOCKS = 8192  # at most about this many blocks of batches: each costs the driver some memory and time
+BATCH = 64  # photographs that an actor is given at a time, at most: Ray takes tens of milliseconds for each batch
+BATCH_BYTES = 24 << 20  # of files in a batch, about, so that its rows come within seconds
+PARQUET_BATCH = 256  # photographs where a batch becomes a file
+BLOCKS = 8192  # at most about this many batches: each costs the driver some memory
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_TO_JUDGE = 100  # photographs before --max-error-rate applies
 SAMPLE = 5  # photographs that --dry-run colours to estimate the time
@@ -67,13 +69,23 @@ class ColorizeConfig:
     """The same for text and line drawings; `grey` passes them through without colour."""
     provenance: bool = True
     """Write into each photograph that its colours are machine-made, by what and from which file."""
-    actors: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processes that colour photographs; by default two per GPU, or one per processor core where there is none."""
+    actors: Annotated[str | None, tyro.conf.arg(metavar="N | MIN:MAX")] = None
+    """Processes that colour photographs, or a range between which they come and go with the machines of a cluster; by
+    default two per GPU, or one per processor core where there is none, and on a cluster more as machines join."""
+    gpus: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """GPUs of each process, such as 0.5; 0 works on processor cores alone; by default what `--actors` leads to."""
+    wait: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 600.0
+    """How long to wait for a cluster to grow until there is room for a single process."""
     timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 600.0
     """Longest time to decode, colour and store a few photographs or a large one. What takes longer, or crashes its
     process, is tried once more, alone, and then gets an error row."""
     retry_errors: bool = False
     """Try again what failed before; by default only new and changed photographs are coloured."""
+    only: Annotated[str | None, tyro.conf.arg(metavar="DECISIONS")] = None
+    """Colour again the photographs that this list marks with redo, and no others; the review page exports such lists as
+    CSV or JSON. All its decisions are recorded in the catalogue."""
+    review: bool = True
+    """Write OUTPUT/review/index.html, a page to look at the colours and decide about each photograph."""
     max_error_rate: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
     """Stop, with status 1, once more than this share of at least 100 photographs has failed."""
     dry_run: bool = False
@@ -84,8 +96,9 @@ class ColorizeConfig:
     """Print a summary for machines, as one JSON object, on standard output, and all else on standard error."""
 
     def __post_init__(self):
-        if self.actors is not None and self.actors < 1:
-            raise UsageError(f"--actors must be at least 1, not {self.actors}")
+        cluster.number_range("--actors", self.actors)
+        if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus % 1)):
+            raise UsageError(f"--gpus must be a share between 0 and 1, or a whole number, not {self.gpus}")
         if not self.timeout > 0:
             raise UsageError(f"--timeout must be above 0, not {self.timeout}")
         if self.format == "parquet" and (self.variants > 1 or self.confidence_map):
@@ -122,6 +135,7 @@ def main(config: ColorizeConfig) -> int:
     files = sources.listing(config.source)
     _check_apart(config.source, files, output)
     files = files.append_column("id", _ids(files["path"]))
+    decided = _decided(files, config) if config.only else {}
     weights = _checked(WeightsFile.read(config.weights))
     try:
         weights.check(config.vividness, config.variants)
@@ -136,10 +150,15 @@ def main(config: ColorizeConfig) -> int:
     except OSError as error:
         raise UsageError(f"{output} cannot be written to ({error}): choose another OUTPUT") from error
 
-    todo = _todo(files, catalog, weights.model, settings, config.retry_errors)
-    print(
-        f"{len(files):,} inputs, {len(files) - len(todo):,} already done, model {weights.model}", file=out, flush=True
-    )
+    if config.only:
+        if not config.dry_run:
+            catalog.decide(decided)
+        todo = _marked(files, decided)
+        done = "left as they are"
+    else:
+        todo = _todo(files, catalog, weights.model, settings, config.retry_errors)
+        done = "already done"
+    print(f"{len(files):,} inputs, {len(files) - len(todo):,} {done}, model {weights.model}", file=out, flush=True)
     if config.dry_run:
         return _dry_run(todo, job, config, out)
     rate = None
@@ -156,15 +175,18 @@ def main(config: ColorizeConfig) -> int:
         catalog.compact()
     except OSError as error:  # such as a bucket where nothing may be deleted
         print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
+    page = _review(output, out) if config.review else None
     seconds = time.monotonic() - started
     found = report.summary(catalog, files["id"])
     report.print_summary(found, seconds, rate, out)
     place = f"{output}/{'parquet' if config.format == 'parquet' else 'images'}"
     print(f"photographs: {place}\ncatalogue:   {catalog.folder}", file=out)
+    if page:
+        print(f"review:      {page}", file=out)
     if config.json:
         found |= {"inputs": len(files), "already_done": len(files) - len(todo), "seconds": seconds}
         found |= {"photographs_per_second": rate, "model": weights.model, "settings": settings}
-        print(json.dumps(found | {"photographs": place, "catalog": catalog.folder}))
+        print(json.dumps(found | {"photographs": place, "catalog": catalog.folder, "review": page}))
     return cluster.SOME_ERRORS if found["status"]["error"] else cluster.OK
 
 
@@ -199,7 +221,7 @@ def _check_apart(source: str, files: pa.Table, output: str) -> None:
             raise UsageError(
                 f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside"
             )
-    for folder in ("images", "variants", "confidence", "parquet", "catalog", "settings"):
+    for folder in ("images", "variants", "confidence", "parquet", "catalog", "settings", "review"):
         inside = pc.starts_with(files["uri"], f"{output}/{folder}/".encode())
         if pc.any(inside).as_py() or sources.covers(f"{output}/{folder}", source):
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
@@ -221,6 +243,39 @@ def _todo(files: pa.Table, catalog: Catalog, model: str, settings: str, retry_er
     )  # fmt: skip
     files = files.append_column("why", why)
     return files.filter(pc.is_valid(why))
+
+
+def _decided(files: pa.Table, config: ColorizeConfig) -> dict[str, str]:
+    """What --only says, by the photographs' ids."""
+    decided = decisions.read(config.only)
+    if lost := Counter(decided.values())[decisions.REDO] - len(_marked(files, decided)):
+        raise UsageError(
+            f"{config.only} asks to redo {lost:,} photographs that {config.source} does not hold: give the SOURCE and "
+            "OUTPUT that were reviewed"
+        )
+    return decided
+
+
+def _marked(files: pa.Table, decided: dict[str, str]) -> pa.Table:
+    """The files that people want done again, with a column ``why``."""
+    ids = [id for id, decision in decided.items() if decision == decisions.REDO]
+    files = files.filter(pc.is_in(files["id"], value_set=pa.array(ids, pa.string())))
+    return files.append_column("why", pa.array(["to be done again"] * len(files), pa.string()))
+
+
+def _review(output: str, out) -> str | None:
+    """The page's address. A job whose photographs are all there does not fail for it."""
+    try:
+        return review.write(output, out)
+    except UsageError as error:
+        print(f"no review page: {error}", file=sys.stderr)
+    except Exception as error:
+        reason = str(error).strip().rpartition("\n")[2]  # of an error in a task, the last line is the cause
+        print(
+            f"the review page could not be written ({reason}): python -m jobs.review {output} tries again",
+            file=sys.stderr,
+        )
+    return None
 
 
 def _dry_run(todo: pa.Table, job: Job, config: ColorizeConfig, out) -> int:
@@ -260,55 +315,84 @@ def _colorize_all(
 
     Returns photographs per second, and the reason to stop early where there is one.
     """
-    cores = cluster.start()
+    cluster.start()
     import ray
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    actors, share, threads = pool(len(todo), config.actors, cores, gpus)
-    batch = PARQUET_BATCH if job.format == "parquet" else BATCH
-    results = ray.data.from_arrow(list(_blocks(todo, batch, actors))).map_batches(
+    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out)
+    actors = pool(len(todo), cluster.number_range("--actors", config.actors), config.gpus, machines)
+    # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
+    results = ray.data.from_blocks(list(_batches(todo, job.format, actors.least))).map_batches(
         ColorizeActor,
-        batch_size=batch,
+        batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_args=[replace(job, threads=threads)],
-        compute=ray.data.ActorPoolStrategy(size=actors),
+        fn_constructor_args=[replace(job, threads=actors.threads, on_gpu=actors.gpus > 0)],
+        compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
         num_cpus=1,
-        num_gpus=share,
+        num_gpus=actors.gpus,
     )
     waiting, stored, hopeless = [], time.monotonic(), None
     with report.Report(len(todo), out) as progress:
-        for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            waiting.append(rows)
-            progress.advance(rows["status"].to_pylist())
-            failed, done = progress.counts["error"], progress.counts.total()
-            if config.max_error_rate is not None and done >= ENOUGH_TO_JUDGE and failed > config.max_error_rate * done:
-                hopeless = (
-                    f"{failed:,} of {done:,} photographs failed, more than --max-error-rate {config.max_error_rate} "
-                    f"allows: see the reasons in {catalog.folder}; the same command with a higher rate continues"
-                )
-            if hopeless or time.monotonic() - stored > CATALOG_SECONDS:
+        try:
+            for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+                waiting.append(rows)
+                progress.advance(rows)
+                if hopeless := _hopeless(progress.counts, config, catalog):
+                    break
+                if time.monotonic() - stored > CATALOG_SECONDS:
+                    catalog.append(pa.concat_tables(waiting))
+                    waiting, stored = [], time.monotonic()
+        finally:  # also where the job is stopped
+            if waiting:
                 catalog.append(pa.concat_tables(waiting))
-                waiting, stored = [], time.monotonic()
-            if hopeless:
-                break
-        if waiting:
-            catalog.append(pa.concat_tables(waiting))
     return progress.rate, hopeless
 
 
-def pool(photographs: int, wanted: int | None, cores: int, gpus: int) -> tuple[int, float, int]:
-    """How many actors, the share of a GPU that each takes, and how many threads each has to read and write.
+def _hopeless(counts: Counter, config: ColorizeConfig, catalog: Catalog) -> str | None:
+    """Why to go no further, where so many have failed."""
+    failed, done, most = counts["error"], counts.total(), config.max_error_rate
+    if most is None or done < ENOUGH_TO_JUDGE or failed <= most * done:
+        return None
+    return (
+        f"{failed:,} of {done:,} photographs failed, more than --max-error-rate {most} allows: see the reasons in "
+        f"{catalog.folder}; the same command with a higher rate continues"
+    )
 
-    Two share a GPU, so that one computes while the other reads and writes; without GPUs each has a core to itself.
+
+class Pool(NamedTuple):
+    """The processes of a job."""
+
+    least: int
+    most: int
+    """On a cluster they come and go with its machines."""
+    gpus: float
+    """Of each."""
+    threads: int
+    """Of each, to read and write."""
+
+
+def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, machines: cluster.Machines) -> Pool:
+    """Two processes share a GPU, so that one computes while the other reads and writes; without GPUs each has a core
+    to itself.
     """
-    actors = min(wanted or (min(2 * gpus, cores) if gpus else cores), photographs)
-    return actors, min(1, gpus / actors), max(1, cores // actors) if gpus else 1
+    usual = min(2 * machines.gpus, machines.cores)
+    if wanted:
+        usual = min(max(usual, wanted[0]), wanted[1])
+    if gpus is None:
+        gpus = min(1.0, machines.gpus / max(1, usual))
+    room = machines.room(gpus)
+    least, most = wanted or (room, photographs if machines.grows else room)
+    least = max(1, min(least, photographs))
+    most = max(1, min(most, photographs))
+    threads = machines.cores // max(1, min(most, room)) if gpus else 1
+    return Pool(least, most, gpus, max(1, threads))
 
 
-def _blocks(todo: pa.Table, batch: int, actors: int) -> Iterator[pa.Table]:
-    """Small near the end of a small archive, or actors would idle; large in a large one."""
+def _batches(todo: pa.Table, format: Format, actors: int) -> Iterator[pa.Table]:
+    """What each call of an actor gets: little of a small archive, or actors would idle in the end."""
     inputs = todo.select(sources.LISTING.names).combine_chunks()
-    rows = max(1, min(batch, len(todo) // (2 * actors)), len(todo) // BLOCKS)
+    each = max(1, (pc.sum(todo["bytes"]).as_py() or 0) // len(todo))
+    batch = PARQUET_BATCH if format == "parquet" else min(BATCH, BATCH_BYTES // each)
+    rows = max(1, min(batch, len(todo) // (4 * actors)), len(todo) // BLOCKS)
     return (inputs.slice(i, rows) for i in range(0, len(inputs), rows))
 
 

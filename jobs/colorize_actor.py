@@ -24,6 +24,7 @@ from jobs import admission, sources
 from jobs.admission import Admission
 from jobs.catalog import SCHEMA
 from jobs.parquet_output import ParquetWriter
+from jobs.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from colorize_core.colorizer import Colouring
@@ -35,6 +36,7 @@ KEPT = {".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff"
 
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
 TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
+MOST = 16  # of them, so that the first are stored soon
 WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
 
 
@@ -57,6 +59,9 @@ class Job:
     run: str
     """Another name for each start of the job."""
     threads: int = 1
+    """To read and write with."""
+    on_gpu: bool = False
+    """Whether to use a GPU where the process can see one."""
 
 
 @dataclass(slots=True)
@@ -133,12 +138,14 @@ class ColorizeActor:
         from colorize_core.colorizer import Colorizer
 
         self.job = job
-        self.colorizer = Colorizer.load(job.weights)
+        self.colorizer = Colorizer.load(job.weights, None if job.on_gpu else "cpu")
         if self.colorizer.device.type == "cpu":
             torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
         self.threads = ThreadPoolExecutor(job.threads)
         self.deaths = _Deaths(job.run)
+        self.telemetry = Telemetry()
+        self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self.admission = Admission(admission.node_memory() // 2)
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
@@ -155,6 +162,7 @@ class ColorizeActor:
             self.parquet.flush()
         for row in rows:
             self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again
+            self.telemetry.done(row)
         return pa.Table.from_pylist(rows, SCHEMA)
 
     def _groups(self, scans: list[_Scan]) -> list[list[_Scan]]:
@@ -184,15 +192,16 @@ class ColorizeActor:
             "seconds": 0.0,
         }
         scan = _Scan(row["id"], path, row)
-        with scan.accounted("reading"):
-            scan.data = sources.read_bytes(uri)
+        with scan.accounted("reading"), self.telemetry.timed("read"):
+            scan.data = self.telemetry.moved("read", sources.read_bytes(uri))
             row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
         return scan
 
     def _colorize(self, scans: list[_Scan]) -> None:
         with self._in_time():
             list(self.threads.map(_measure, scans))
-        for few in _portions([scan for scan in scans if not scan.failed], lambda scan: scan.memory, TOGETHER):
+        sound = [scan for scan in scans if not scan.failed]
+        for few in _portions(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
             with self.admission.reserve(sum(scan.memory for scan in few)), self._in_time():
                 list(self.threads.map(self._decode, few))
                 self._predict([scan for scan in few if not scan.failed])
@@ -209,7 +218,7 @@ class ColorizeActor:
 
     def _decode(self, scan: _Scan) -> None:
         """To grey levels and metadata; the policy for its kind is applied."""
-        with scan.accounted("reading"):
+        with scan.accounted("reading"), self.telemetry.timed("decode"):
             for page in range(len(scan.pages)):
                 photograph = photo.read(scan.data, page)
                 if page == 0:
@@ -234,7 +243,9 @@ class ColorizeActor:
 
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
         greys = [grey for scan, grey in pages if scan.policy == "recolor"]
-        recolored = iter(self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map))
+        with self.telemetry.timed("network"):
+            colourings = self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map)
+        recolored = iter(colourings)
         neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
         for scan, _ in pages:
             scan.colourings.append(next(recolored) if scan.policy == "recolor" else neutral)
@@ -244,7 +255,7 @@ class ColorizeActor:
 
     def _store(self, scan: _Scan) -> None:
         """Merge, encode and store one photograph, and complete its row."""
-        with scan.accounted("colouring"):
+        with scan.accounted("colouring"), self.telemetry.timed("store"):
             xmp = None
             if self.job.provenance:
                 version = f"{__version__} {self.colorizer.file.model}"
@@ -254,7 +265,7 @@ class ColorizeActor:
                 sources.write_bytes(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
             if self.job.confidence_map and scan.colourings[0].confidence_map is not None:
                 sources.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", _confidence_map(scan))
-            data = self._encoded(scan, 0, xmp)
+            data = self.telemetry.moved("written", self._encoded(scan, 0, xmp))
             scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
             if self.parquet:
                 self.parquet.add(scan.row, name, data)

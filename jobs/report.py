@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections import Counter
+from datetime import datetime
 from typing import TextIO
 
 import pyarrow as pa
@@ -20,12 +21,12 @@ DOUBTFUL = 3  # photographs that the summary names
 class Report:
     """Progress of a job over ``total`` photographs: a bar on a terminal, a line every ten seconds in a log.
 
-    The rate leaves out the start of the actors.
+    The rate is that between the first and the last photograph, and leaves out the start of the actors.
     """
 
     def __init__(self, total: int, out: TextIO):
         self.total, self.out, self.counts = total, out, Counter()
-        self.first: tuple[float, int] | None = None  # when the first results came, and how many
+        self.finished: list[datetime] = []  # the first and the last time
         self.shown = time.monotonic()
         self.bar = None
         if out.isatty():
@@ -44,16 +45,17 @@ class Report:
 
     @property
     def rate(self) -> float | None:
-        """Photographs per second since the first results."""
-        done, now = self.counts.total(), time.monotonic()
-        if self.first is None or done == self.first[1]:
+        """Photographs per second."""
+        if not self.finished or self.finished[0] == self.finished[1]:
             return None
-        return (done - self.first[1]) / max(now - self.first[0], 1e-9)
+        return (self.counts.total() - 1) / (self.finished[1] - self.finished[0]).total_seconds()
 
-    def advance(self, statuses: list[str]) -> None:
-        self.counts.update(statuses)
+    def advance(self, rows: pa.Table) -> None:
+        """``rows`` of the catalogue are complete."""
+        self.counts.update(rows["status"].to_pylist())
+        times = [*self.finished, *rows["finished_at"].to_pylist()]
+        self.finished = [min(times), max(times)]
         done, now = self.counts.total(), time.monotonic()
-        self.first = self.first or (now, done)
         note = f"{self.counts['error']:,} failed"
         if self.rate:
             note += f", {self.rate:.1f}/s, {duration((self.total - done) / self.rate)} left"
@@ -89,7 +91,7 @@ def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
         problems = problems.filter(pc.is_in(problems["id"], value_set=bad["id"])).sort_by("source").to_pylist()
     reasons: dict[tuple[str, str], dict] = {}
     for row in problems:
-        group = reasons.setdefault((row["status"], _kind_of(row["error"])), {
+        group = reasons.setdefault((row["status"], kind_of(row["error"])), {
             "status": row["status"], "reason": row["error"], "count": 0, "examples": [],
         })  # fmt: skip
         group["count"] += 1
@@ -107,7 +109,7 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in pc.value_counts(column.drop_null()).to_pylist()}
 
 
-def _kind_of(reason: str) -> str:
+def kind_of(reason: str) -> str:
     """A reason without what differs from file to file: numbers, and what a decoder said."""
     return re.sub(r"\(.*?\)(?=[:;])|[\d.,]+", "", reason)
 

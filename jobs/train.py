@@ -5,14 +5,13 @@
 
 Each photograph is decoded, checked and resized once, into Parquet shards under STORAGE/NAME/data, from where Ray
 Data streams them to the workers (DistributedDataParallel) in every epoch. STORAGE/NAME also gets checkpoints, by the
-epoch and by the minute, metrics.jsonl, TensorBoard events, a contact sheet per epoch, a learning curve, and in the
-end the best epoch's weights.safetensors. The same command continues a run that was interrupted, at the step of its
-last checkpoint.
+epoch and by the minute, metrics.jsonl, TensorBoard events, a contact sheet per epoch, and in the end the best epoch's
+weights.safetensors and index.html, a page with the sheets and the learning curve. The same command continues a run
+that was interrupted, at the step of its last checkpoint.
 """
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -31,7 +30,8 @@ from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
 # When a run is continued.
-MAY_CHANGE = {"epochs", "workers", "checkpoint_minutes", "max_failures", "note", "storage", "config", "input_side"}
+MAY_CHANGE = {"epochs", "workers", "gpus", "wait", "checkpoint_minutes", "max_failures"}
+MAY_CHANGE |= {"note", "storage", "config", "input_side"}
 CALIBRATED_ON = 400  # photographs, at most
 # glibc gives the memory of large tensors back to the system after each step and takes page faults to get it again, a
 # fifth of the time of a step on a CPU; this keeps it.
@@ -75,6 +75,10 @@ class TrainConfig(training.Recipe):
     workers: Annotated[str | None, tyro.conf.arg(metavar="N | MIN:MAX")] = None
     """Data-parallel workers, or a range between which the run grows and shrinks with the cluster; by default one
     per GPU, or one that uses every core."""
+    gpus: float | None = None
+    """GPUs of each worker; by default 1 where there are GPUs, and none where there are not."""
+    wait: float = 600.0
+    """Seconds to wait for a cluster to grow until there is room for the workers."""
     epochs: int = 20
     batch_size: int = 32
     """Photographs per step, over all workers together."""
@@ -97,9 +101,9 @@ class TrainConfig(training.Recipe):
             training.Recipe.__post_init__(self)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        fewest, most = self.worker_range or (1, 1)
-        if not 1 <= fewest <= most:
-            raise UsageError(f"--workers must be at least 1, and a range MIN:MAX must rise, not {self.workers}")
+        _, most = self.worker_range or (1, 1)
+        if self.gpus is not None and self.gpus < 0:
+            raise UsageError(f"--gpus must be 0 or more, not {self.gpus}")
         if self.epochs < 1 or self.batch_size < most:
             raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
         if self.emphasis and not self.balance:
@@ -113,13 +117,7 @@ class TrainConfig(training.Recipe):
 
     @property
     def worker_range(self) -> tuple[int, int] | None:
-        if self.workers is None:
-            return None
-        try:
-            fewest, colon, most = self.workers.partition(":")
-            return int(fewest), int(most) if colon else int(fewest)
-        except ValueError:
-            raise UsageError(f"--workers must be a number or a range MIN:MAX, not {self.workers}") from None
+        return cluster.number_range("--workers", self.workers)
 
     @property
     def parsed_split(self) -> tuple[float, float, float]:
@@ -245,17 +243,21 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    fewest, most = config.worker_range or (max(1, gpus), max(1, gpus))
-    places = gpus or int(ray.cluster_resources().get("CPU", 1))
-    if fewest > places and not os.environ.get("RAY_ADDRESS"):  # a cluster may grow, this machine does not
-        raise UsageError(f"--workers {config.workers}: this machine has room for {places}; ask for fewer")
+    there = cluster.machines()
+    gpus = config.gpus if config.gpus is not None else min(1, there.gpus)
+    usual = max(1, int(there.gpus / gpus)) if gpus else 1
+    fewest, most = config.worker_range or (usual, usual)
+    cluster.wait_for(fewest, gpus, config.wait)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not on a node that may leave
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"config": asdict(config), "prepared": prepared, "run": run, "lines": lines},
-        scaling_config=ScalingConfig(num_workers=fewest if fewest == most else (fewest, most), use_gpu=gpus > 0),
+        scaling_config=ScalingConfig(
+            num_workers=fewest if fewest == most else (fewest, most),
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": 1, "GPU": gpus} if gpus else None,
+        ),
         run_config=RunConfig(
             name=config.name,
             storage_path=storage,
@@ -271,13 +273,13 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
-    calibrated = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_calibrated)
+    calibrated = ray.remote(num_cpus=1, num_gpus=gpus)(_calibrated)
     sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibrated.remote(weights, prepared, config)))
-    sources.write_bytes(f"{run}/learning-curve.png", logbook.learning_curve({config.name: logbook.read(run)}))
+    logbook.write_page(run, logbook.read(run))
     _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
     if prepared.counts["test"]:
-        test = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_test)
+        test = ray.remote(num_cpus=1, num_gpus=gpus)(_test)
         loss, mse = ray.get(test.remote(f"{run}/{WEIGHTS}", prepared, config))
         print(f"test: loss {loss:.5g}  mse {mse:.5g}")
     print(f"weights: {run}/{WEIGHTS}")

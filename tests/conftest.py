@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def s3_endpoint():
     """A local S3 server; it must be there before Ray starts, since workers take the environment of that moment."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

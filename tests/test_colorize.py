@@ -167,7 +167,7 @@ def test_a_killed_job_continues_and_two_actors_equal_one(ray_local, tmp_path, sa
     base = np.asarray(Image.open(samples / "scans/places/motorcycle.png"))
     for i in range(48):
         Image.fromarray(base[i : i + 256, i : i + 320]).save(scans / f"{i:02d}.png")
-    assert run(scans, tmp_path / "undisturbed", actors=1) == 0
+    assert run(scans, tmp_path / "undisturbed", actors="1") == 0
 
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output)]
@@ -236,7 +236,7 @@ def test_a_file_that_crashes_or_hangs_the_decoder_is_a_row(ray_local, tmp_path, 
         name = {7: "crash.png", 13: "hang.png"}.get(i, f"{i:02d}.png")
         Image.fromarray(np.full((32, 40 + i), 90, np.uint8)).save(tmp_path / "scans" / name)
     monkeypatch.setattr(colorize, "ColorizeActor", FaultyActor)
-    assert run(tmp_path / "scans", tmp_path / "out", timeout=2.0, actors=1) == 3
+    assert run(tmp_path / "scans", tmp_path / "out", timeout=2.0, actors="1") == 3
     rows = catalog(tmp_path / "out")
     assert len(rows) == 20
     assert {path for path, row in rows.items() if row["status"] != "ok"} == {"crash.png", "hang.png"}

@@ -1,4 +1,5 @@
 import io
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -44,13 +45,20 @@ def test_the_summary_counts_what_was_asked_for_and_groups_reasons(tmp_path):
     assert "3 coloured, 5 failed, 0 skipped, in 90 s, 2.5 photographs/s" in out.getvalue()
 
 
-def test_a_log_gets_lines_and_the_last_one(monkeypatch):
-    out = io.StringIO()
+def test_a_log_gets_lines_and_the_last_one():
+    out, noon = io.StringIO(), datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    def rows(first: int, statuses: list[str]) -> pa.Table:
+        """A photograph every half second."""
+        times = [noon + timedelta(seconds=(first + i) / 2) for i in range(len(statuses))]
+        return pa.table({"status": statuses, "finished_at": times})
+
     with report.Report(30, out) as progress:
-        progress.advance(["ok"] * 10)
+        progress.advance(rows(10, ["ok"] * 10))
         assert not out.getvalue(), "the next line is due in some seconds"
         progress.shown -= report.LINE_SECONDS
-        progress.advance(["ok"] * 9 + ["error"])
-        assert out.getvalue().startswith("20/30 done, 1 failed, ") and " left" in out.getvalue()
-        progress.advance(["ok"] * 10)
+        progress.advance(rows(0, ["ok"] * 9 + ["error"]))  # they come in any order
+        assert out.getvalue() == "20/30 done, 1 failed, 2.0/s, 5 s left\n"
+        progress.advance(rows(20, ["ok"] * 10))
+    assert progress.rate == 2
     assert out.getvalue().splitlines()[-1].startswith("30/30 done, 1 failed")

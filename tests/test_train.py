@@ -1,9 +1,10 @@
-"""The training job: killed and continued, on two workers or one, from and to S3."""
+"""The training job: killed and continued, on two workers or one, on S3 or this machine's disk."""
 
 import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from queue import SimpleQueue
 import fsspec
 import numpy as np
 import pytest
+import torch
 import tyro
 from PIL import Image
 from ray.util.queue import Queue
@@ -21,7 +23,8 @@ from skimage import data
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from colorize_core.colorizer import Colorizer
+from colorize_core import network
+from colorize_core.colorizer import Colorizer, pack_weights
 from colorize_core.decoding import Calibration
 from jobs import cluster, shards, train
 from jobs.cluster import UsageError
@@ -29,8 +32,8 @@ from jobs.train_loop import train_worker
 
 # Two epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
 # of workers makes no difference.
-OPTIONS = "--size 64 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0 --network resnet18"
-OPTIONS = [*OPTIONS.split(), "--weights", "resnet18", "--freeze-batch-norm"]
+OPTIONS = "--size 64 --input-side 96 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0"
+OPTIONS = [*OPTIONS.split(), "--network", "resnet18", "--weights", "resnet18", "--freeze-batch-norm"]
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +58,17 @@ def run_train(*arguments) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_local, photographs, tmp_path_factory) -> Path:
+def undisturbed(ray_local, s3_endpoint, photographs, tmp_path_factory) -> Path:
+    """A copy of a run that went from S3 to S3."""
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("training")
+    for path in photographs.iterdir():
+        s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
+    arguments = ["--storage", "s3://training/runs", "--name", "run", "--workers", 2, *OPTIONS]
+    printed = run_train("s3://training/photographs", *arguments)
+    assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
     storage = tmp_path_factory.mktemp("undisturbed")
-    run_train(photographs, "--storage", storage, "--name", "run", "--workers", 2, *OPTIONS)
+    s3.get("training/runs/run", str(storage), recursive=True)
     return storage / "run"
 
 
@@ -149,7 +160,7 @@ def test_a_loss_that_explodes_is_said_and_ends_the_run(undisturbed, tmp_path):
 def test_a_run_leaves_weights_that_colour(undisturbed):
     colorizer = Colorizer.load(str(undisturbed / "weights.safetensors"), "cpu")
     header = colorizer.file.config
-    assert header["network"] == "resnet18" and header["input_side"] == 64
+    assert header["network"] == "resnet18" and header["input_side"] == 96
     assert header["training"]["metrics"]["loss"] == min(history(undisturbed, "loss"))
     assert header["training"]["workers"] == "2" and header["training"]["photographs"] == 232
     assert header["training"]["photographs_seen"] in (232, 464)
@@ -162,6 +173,9 @@ def test_a_run_can_be_watched(undisturbed):
     sheets = sorted((undisturbed / "sheets").iterdir())
     assert [sheet.name for sheet in sheets] == [f"epoch-{epoch:04d}.jpg" for epoch in range(1, 3)]
     assert Image.open(sheets[0]).width > 3 * 64
+    page = (undisturbed / "index.html").read_text()
+    pictures = ["learning-curve.png", "sheets/epoch-0002.jpg", "sheets/epoch-0001.jpg"]
+    assert re.findall('src="(.*?)"', page) == pictures
     events = read_events((undisturbed / "tensorboard/events.out.tfevents.colorize").read_bytes())
     charted = [value.simple_value for event in events for value in event.summary.value if value.tag == "loss"]
     assert charted == pytest.approx(history(undisturbed, "loss"))
@@ -178,9 +192,10 @@ def read_events(content: bytes) -> list[Event]:
     return events
 
 
-def test_a_finished_run_does_nothing(undisturbed, photographs):
+def test_a_finished_run_does_nothing(undisturbed):
     before = (undisturbed / "metrics.jsonl").stat().st_mtime_ns
-    printed = run_train(photographs, "--storage", undisturbed.parent, "--name", "run", "--workers", 2, *OPTIONS)
+    arguments = ["--storage", undisturbed.parent, "--name", "run", "--workers", 2, *OPTIONS]
+    printed = run_train("s3://training/photographs", *arguments)
     assert "all 2 epochs are done" in printed and "step" not in printed
     assert (undisturbed / "metrics.jsonl").stat().st_mtime_ns == before
 
@@ -197,16 +212,16 @@ def test_a_run_is_not_continued_with_other_settings(undisturbed, photographs, se
         train.main(train.TrainConfig(**settings | {setting: value}))
 
 
-def test_from_s3_to_s3(ray_local, s3_endpoint, photographs):
-    s3 = fsspec.filesystem("s3")
-    s3.mkdir("training")
-    for path in sorted(photographs.iterdir())[:24]:
-        s3.pipe_file(f"training/photographs/{path.name}", path.read_bytes())
-    options = "--name run --size 64 --input-side 96 --batch-size 8 --split 16/6/2 --epochs 1 --workers 1"
-    printed = run_train("s3://training/photographs", "--storage", "s3://training/runs", *options.split())
-    assert "weights: s3://training/runs/run/weights.safetensors" in printed and "test: loss" in printed
-    colorizer = Colorizer.load("s3://training/runs/run/weights.safetensors", "cpu")
-    assert colorizer.input_side == 96 and colorizer.calibration != Calibration()
-    left = {path.split("/")[3].split("_")[0] for path in s3.find("training/runs/run")} - {"", ".validate", "checkpoint"}
-    made = {"data", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
+def test_a_network_that_gives_a_distribution_is_calibrated(undisturbed, tmp_path):
+    prepared = shards.read(str(undisturbed / "data"))
+    config = train.TrainConfig(source="", storage="", network="lite0", size=64)
+    torch.manual_seed(0)
+    packed = pack_weights(network.build("lite0"), "lite0", config.network_settings, 64, {})
+    (tmp_path / "a.safetensors").write_bytes(train._calibrated(packed, prepared, config))
+    assert Colorizer.load(str(tmp_path / "a.safetensors"), "cpu").calibration != Calibration()
+
+
+def test_a_run_leaves_nothing_else(undisturbed):
+    left = {path.name.split("_")[0] for path in undisturbed.iterdir()} - {"", ".validate", "checkpoint"}
+    made = {"data", "index.html", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
     assert left == made | {"weights.safetensors"}

@@ -4,13 +4,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import pytest
 
 from colorize_core import network
 from colorize_core.colorizer import pack_weights
-from jobs import cluster, colorize, evaluate, train
+from jobs import cluster, colorize, evaluate, review, train
+from jobs.cluster import UsageError
 
 
 def said(capsys, job, config_type, *args, **options) -> str:
@@ -47,7 +50,7 @@ def test_colorize(capsys, scans, tmp_path):
     assert "lies inside" in colorizing("memory://bucket/scans", "memory://bucket/scans/out")
     assert "cannot be read" in colorizing(scans, tmp_path / "out", weights=str(tmp_path / "no.safetensors"))
     assert "not a .safetensors file" in colorizing(scans, tmp_path / "out", weights=str(scans / "a.jpg"))
-    assert "--actors" in colorizing(scans, tmp_path / "out", actors=0)
+    assert "--actors" in colorizing(scans, tmp_path / "out", actors="0")
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written to" in colorizing(scans, tmp_path / "file/out")
     images = tmp_path / "done/images"
@@ -64,7 +67,20 @@ def test_colorize(capsys, scans, tmp_path):
     assert "lies inside" in colorizing(f"{scans}/*/*/*.png", scans / "out"), "a glob that its outputs would match"
     (tmp_path / "list.txt").write_text(str(tmp_path / "done/images/a.png"))
     assert "lies inside" in colorizing(tmp_path / "list.txt", tmp_path / "done")
+    decisions = tmp_path / "decisions.csv"
+    assert "cannot be read as decisions" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    for text in ("id,verdict\na,redo\n", '[{"id": "a"}]', "[1]"):
+        decisions.write_text(text)
+        assert "cannot be read as decisions" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    decisions.write_text("id,source,decision\na,/a.jpg,burn\n")
+    assert "only keep, reject, redo" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    decisions.write_text("id,source,decision\na,/a.jpg,redo\n")
+    assert "asks to redo 1 photographs" in colorizing(scans, tmp_path / "out", only=str(decisions))
     assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
+
+
+def test_review(capsys, tmp_path):
+    assert "has no catalogue" in said(capsys, review, review.ReviewConfig, output=str(tmp_path))
 
 
 def test_train(capsys, scans, tmp_path):
@@ -98,6 +114,7 @@ def test_evaluate(capsys, tmp_path):
         return said(capsys, evaluate, evaluate.EvaluateConfig, **options)
 
     assert "does not exist" in evaluating(source=str(tmp_path / "none"))
+    assert "--html writes a page into --output" in evaluating(source=str(tmp_path), html=True)
     (tmp_path / "a.png").write_bytes(b"x")
     assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
 
@@ -119,6 +136,7 @@ def test_parameters_from_a_file(capsys, scans, tmp_path, monkeypatch):
     assert not got.provenance and got.timeout == 5 and got.retry_errors and got.weights == "default"
     got = parsed("format: tiff\ntimeout: 5", "c", "d", "--format", "keep")
     assert (got.source, got.output, got.format, got.timeout) == ("c", "d", "keep", 5)
+    assert parsed("actors: 1:16", "a", "b").actors == "1:16"
     text = "storage: s\nonly: [cat, dog]\nepochs: 3\nbalance: class\nemphasis: {cat: 2, dog: 0.5}"
     got = parsed(text, "photos", config=train.TrainConfig)
     assert (got.source, got.storage, got.only, got.epochs) == ("photos", "s", ("cat", "dog"), 3)
@@ -141,10 +159,65 @@ def test_the_command_itself(tmp_path):
     assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
 
 
-def test_the_pool_fits_the_cluster():
-    assert colorize.pool(1000, None, cores=8, gpus=0) == (8, 0, 1)
-    assert colorize.pool(3, None, cores=8, gpus=0) == (3, 0, 1), "no more than there are photographs"
-    assert colorize.pool(1000, None, cores=8, gpus=1) == (2, 0.5, 4), "two on a GPU, with half the cores each"
-    assert colorize.pool(1000, None, cores=2, gpus=2) == (2, 1, 1), "as many as there are cores"
-    assert colorize.pool(1000, 4, cores=8, gpus=1) == (4, 0.25, 2)
-    assert colorize.pool(1000, 1, cores=8, gpus=2) == (1, 1, 8)
+def test_the_pool_fits_the_machines():
+    def pool(photographs, wanted, gpus, *each, grows=False):
+        return colorize.pool(photographs, wanted, gpus, cluster.Machines(each, grows))
+
+    assert pool(1000, None, None, (8, 0)) == (8, 8, 0, 1)
+    assert pool(3, None, None, (8, 0)) == (3, 3, 0, 1), "no more than there are photographs"
+    assert pool(1000, None, None, (8, 1)) == (2, 2, 0.5, 4), "two on a GPU, with half the cores each"
+    assert pool(1000, None, None, (2, 2)) == (2, 2, 1, 1), "as many as there are cores"
+    assert pool(1000, (4, 4), None, (8, 1)) == (4, 4, 0.25, 2)
+    assert pool(1000, (1, 1), None, (8, 2)) == (1, 1, 1, 8)
+    assert pool(1000, None, 0, (8, 1)) == (8, 8, 0, 1), "cores alone, if so wanted"
+    assert pool(1000, None, None, (0, 0), (8, 1), (8, 1), (4, 0), grows=True) == (4, 1000, 0.5, 5)
+    assert pool(1000, (1, 16), 0.25, (0, 0), (8, 1), grows=True) == (1, 16, 0.25, 2)
+
+
+def test_where_there_is_no_room(ray_local, monkeypatch):
+    with pytest.raises(UsageError, match=r"2 processes need 1 core and 1 GPUs each, but this machine has [0-9]+ cores"):
+        cluster.wait_for(2, 1, 600)
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere")
+    with pytest.raises(UsageError, match=r"the largest of the cluster's 1 machines .* none with more has come in 0 s"):
+        cluster.wait_for(1, 1, 0)
+    assert cluster.wait_for(1, 0, 0).cores >= 1
+
+
+def in_a_process(*arguments, **environment: str) -> str:
+    line = [sys.executable, "-m", "jobs.colorize", *map(str, arguments)]
+    done = subprocess.run(line, env=os.environ | environment, capture_output=True, text=True)
+    assert done.returncode == 2 and re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
+    return done.stderr
+
+
+def test_a_cluster_that_cannot_be_reached(tmp_path, scans):
+    said = in_a_process(scans, tmp_path / "out", RAY_ADDRESS="127.0.0.1:9")
+    assert "no Ray cluster to work with at 127.0.0.1:9" in said
+
+
+class _Forbidding(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(403)
+        body = b"<Error><Code>InvalidAccessKeyId</Code><Message>No such key.</Message></Error>"
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint):
+    def colorizing(source, output):
+        return said(capsys, colorize, colorize.ColorizeConfig, source=str(source), output=str(output))
+
+    assert "s3://no-such-bucket/scans does not exist" in colorizing("s3://no-such-bucket/scans", tmp_path / "out")
+    assert "cannot be written to" in colorizing(scans, "s3://no-such-bucket/out")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidding)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    closed = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}
+    assert "check the path and your credentials" in in_a_process("s3://bucket/scans", tmp_path / "out", **closed)
+    server.shutdown()

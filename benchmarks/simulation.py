@@ -1,0 +1,95 @@
+"""A whole colouring job over very many tiny photographs: does it slow down, or grow, on the way?
+
+    python -m benchmarks.simulation [--photographs 200000]
+
+The photographs are of 1 KB, and the network, the ``resnet18`` weights told to look at 32 pixels, takes next to no time.
+What remains is what a job does for each photograph whatever its size: listing, scheduling, reading, storing, the
+catalogue, all but the review page. The driver's memory, without the libraries that it maps, includes PyTorch's, since
+it checks weights that do not ship.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.scale import memory_mb
+from benchmarks.speed import make_scans
+from colorize_core.colorizer import Colorizer
+
+DISTINCT = 500
+FOLDER = 1000  # photographs in each folder
+PARTS = 10
+
+
+@dataclass(kw_only=True)
+class SimulationConfig:
+    """Colour very many tiny photographs."""
+
+    photographs: int = 200_000
+
+
+def main(config: SimulationConfig) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        scans, output, weights = (Path(folder, name) for name in ("scans", "out", "tiny.safetensors"))
+        _make(scans, config.photographs)
+        colorizer = Colorizer.load("resnet18", "cpu")
+        colorizer.input_side = 32
+        weights.write_bytes(colorizer.pack())
+        command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output), "--weights", str(weights)]
+        command += ["--json", "--no-review"]
+        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        began, memory = time.time(), []
+        while job.poll() is None:
+            memory.append((time.time(), memory_mb(job.pid)))
+            time.sleep(0.5)
+        summary = json.loads(job.stdout.read())
+        finished = pq.read_table(output / "catalog", columns=["finished_at"])["finished_at"].to_numpy()
+        stored = sum(path.stat().st_size for path in Path(output, "catalog").iterdir())
+    finished = np.sort(finished.astype("datetime64[us]").astype(np.int64)) / 1e6
+    assert summary["status"]["ok"] == len(finished) == config.photographs, summary
+    _print(finished, *np.array(memory).T)
+    print(
+        f"{config.photographs:,} coloured, none lost, none twice; {time.time() - began:.0f} s from the command to its "
+        f"exit; catalogue {stored / len(finished):.0f} bytes a photograph"
+    )
+
+
+def _make(folder: Path, count: int) -> None:
+    with tempfile.TemporaryDirectory() as some:
+        distinct = [cv2.imread(str(file)) for file in make_scans(Path(some, "a"), 64, 48, DISTINCT)]
+    encoded = [cv2.imencode(".jpg", scan[..., 0], [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes() for scan in distinct]
+    for i in range(count):
+        if i % FOLDER == 0:
+            Path(folder, f"box-{i // FOLDER:04d}").mkdir(parents=True)
+        with open(os.path.join(folder, f"box-{i // FOLDER:04d}", f"{i:06d}.jpg"), "wb") as file:
+            file.write(encoded[i % DISTINCT])
+    print(f"{count:,} photographs of {np.mean([len(data) for data in encoded]):,.0f} bytes", flush=True)
+
+
+def _print(finished: np.ndarray, times: np.ndarray, memory: np.ndarray) -> None:
+    table = Table()
+    for heading in ("photographs", "per second", "driver, MB", ""):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_row("start", "", f"{memory[times < finished[0]].max():,.0f}", "")
+    for part in np.array_split(finished, PARTS):
+        rate = len(part) / (part[-1] - part[0])
+        at = memory[(times >= part[0]) & (times <= part[-1])].max()
+        done = np.searchsorted(finished, part[-1], "right")
+        table.add_row(f"{done:,}", f"{rate:.0f}", f"{at:,.0f}", "#" * round(at / 25))
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(SimulationConfig))
