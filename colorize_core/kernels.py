@@ -33,6 +33,7 @@ def merge(grey, planes, tables, luminance, from_xz, rgb):
     zero, one, half, tiny = number(0), number(1), number(0.5), number(1e-9)
     steps = number(len(tables.encode) - 1)
     knee, offset, slope = number(0.2068966), number(16 / 116), number(1 / 7.787)
+    l_per_f, sixteen = number(116), number(16)
     per_a, per_b = number(1 / 500), number(1 / 200)
     w_red, w_green, w_blue = luminance
     minus_green, per_green = -one / w_green, one / w_green
@@ -42,7 +43,10 @@ def merge(grey, planes, tables, luminance, from_xz, rgb):
         at = min(max((x + 0.5) * w / width - 0.5, 0.0), w - 1.0)
         left[x] = int(at)
         share[x] = at - int(at)
-    small = np.empty((4, w + 1), np.float32)  # one more, whose share is zero
+    # The planes of the two lines of ``planes`` between which a row lies: the upper one, and what the lower one adds.
+    a_0, a_1, b_0, b_1 = np.empty(width, kind), np.empty(width, kind), np.empty(width, kind), np.empty(width, kind)
+    da_0, da_1, db_0, db_1 = np.empty(width, kind), np.empty(width, kind), np.empty(width, kind), np.empty(width, kind)
+    there = -1
     # Of one line. Parts of one large array would not do: the compiler could not tell that they are apart.
     a, b = np.empty(width, kind), np.empty(width, kind)
     y, f, rest = np.empty(width, kind), np.empty(width, kind), np.empty(width, kind)
@@ -50,23 +54,20 @@ def merge(grey, planes, tables, luminance, from_xz, rgb):
     for row in range(height):
         at = min(max((row + 0.5) * h / height - 0.5, 0.0), h - 1.0)
         upper = int(at)
-        lower, t = min(upper + 1, h - 1), np.float32(at - upper)
-        for plane in range(4):
-            for x in range(w):
-                small[plane, x] = planes[upper, x, plane] + t * (planes[lower, x, plane] - planes[upper, x, plane])
-            small[plane, w] = small[plane, w - 1]
+        lower, t = min(upper + 1, h - 1), number(at - upper)
+        if upper != there:
+            _line(planes, upper, lower, 0, left, share, a_0, da_0)
+            _line(planes, upper, lower, 1, left, share, b_0, db_0)
+            _line(planes, upper, lower, 2, left, share, a_1, da_1)
+            _line(planes, upper, lower, 3, left, share, b_1, db_1)
+            there = upper
         for x in range(width):
-            i, s, level = left[x], share[x], grey[row, x]
-            l_star = tables.lightness[level]
-            a[x] = (
-                small[0, i] + s * (small[0, i + 1] - small[0, i])
-                + l_star * (small[2, i] + s * (small[2, i + 1] - small[2, i]))
-            )  # fmt: skip
-            b[x] = (
-                small[1, i] + s * (small[1, i + 1] - small[1, i])
-                + l_star * (small[3, i] + s * (small[3, i + 1] - small[3, i]))
-            )  # fmt: skip
+            level = grey[row, x]
             y[x], f[x] = tables.linear[level], tables.f[level]
+        for x in range(width):
+            l_star = l_per_f * f[x] - sixteen
+            a[x] = a_0[x] + t * da_0[x] + l_star * (a_1[x] + t * da_1[x])
+            b[x] = b_0[x] + t * db_0[x] + l_star * (b_1[x] + t * db_1[x])
 
         # Linear light as differences from the neutral, scaled by the largest factor <= 1 that stays inside sRGB.
         for x in range(width):
@@ -78,10 +79,9 @@ def merge(grey, planes, tables, luminance, from_xz, rgb):
             g = (w_red * r + w_blue * bl) * minus_green
             above, below = r if r > g else g, r if r < g else g
             above, below = above if above > bl else bl, below if below < bl else bl
-            room, depth = one - y[x], y[x]
-            above, below = above / (room if room > tiny else tiny), -below / (depth if depth > tiny else tiny)
-            most = above if above > below else below
-            scale = one / (most if most > one else one)
+            room, depth = (one - y[x]) / (above if above > tiny else tiny), y[x] / (-below if -below > tiny else tiny)
+            scale = room if room < depth else depth
+            scale = scale if scale < one else one
             r, bl = y[x] + scale * r, y[x] + scale * bl
             r, bl = r if r > zero else zero, bl if bl > zero else zero
             red[x] = np.int32((r if r < one else one) * steps + half)
@@ -103,6 +103,18 @@ def merge(grey, planes, tables, luminance, from_xz, rgb):
             reached = y[x] - rest[x] + w_green * tables.linear[g]
             if reached < tables.safe_low[level] or reached > tables.safe_high[level]:
                 _nearest_neighbour(rgb[row, x], level, tables, luminance)
+
+
+@numba.njit
+def _line(planes, upper, lower, plane, left, share, line, difference):
+    """Enlarge one plane of a line of ``planes``, and its difference to the next line, to a line of the picture."""
+    last = planes.shape[1] - 1
+    for x in range(len(line)):
+        i, s = left[x], share[x]
+        j = min(i + 1, last)
+        above = planes[upper, i, plane] + s * (planes[upper, j, plane] - planes[upper, i, plane])
+        below = planes[lower, i, plane] + s * (planes[lower, j, plane] - planes[lower, i, plane])
+        line[x], difference[x] = above, below - above
 
 
 @numba.njit

@@ -15,9 +15,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +29,9 @@ from jobs import cluster, decisions, parquet_output, report, review, sources
 from jobs.catalog import Catalog
 from jobs.cluster import UsageError
 from jobs.colorize_actor import ColorizeActor, Format, Job, source_id
+
+if TYPE_CHECKING:
+    import ray.data
 
 BATCH = 64  # photographs that an actor is given at a time, at most: Ray takes tens of milliseconds for each batch
 BATCH_BYTES = 24 << 20  # of files in a batch, about, so that its rows come within seconds
@@ -316,20 +318,9 @@ def _colorize_all(
     Returns photographs per second, and the reason to stop early where there is one.
     """
     cluster.start()
-    import ray
-
     machines = cluster.wait_for(1, config.gpus or 0, config.wait, out)
     actors = pool(len(todo), cluster.number_range("--actors", config.actors), config.gpus, machines)
-    # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
-    results = ray.data.from_blocks(list(_batches(todo, job.format, actors.least))).map_batches(
-        ColorizeActor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_args=[replace(job, threads=actors.threads, on_gpu=actors.gpus > 0)],
-        compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
-        num_cpus=1,
-        num_gpus=actors.gpus,
-    )
+    results = rows_of(todo, job, actors)
     waiting, stored, hopeless = [], time.monotonic(), None
     with report.Report(len(todo), out) as progress:
         try:
@@ -387,13 +378,28 @@ def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, m
     return Pool(least, most, gpus, max(1, threads))
 
 
-def _batches(todo: pa.Table, format: Format, actors: int) -> Iterator[pa.Table]:
-    """What each call of an actor gets: little of a small archive, or actors would idle in the end."""
-    inputs = todo.select(sources.LISTING.names).combine_chunks()
+def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
+    """The catalogue's rows of the photographs in ``todo``, made by the pool of actors while they are iterated over."""
+    import ray
+
+    inputs, size = todo.select(sources.LISTING.names).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
+    return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(
+        ColorizeActor,
+        batch_size=size,  # of each block; with GPUs Ray insists on a number
+        batch_format="pyarrow",
+        fn_constructor_args=[replace(job, threads=actors.threads, on_gpu=actors.gpus > 0)],
+        compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
+        num_cpus=1,
+        num_gpus=actors.gpus,
+    )
+
+
+def _batch_size(todo: pa.Table, format: Format, actors: int) -> int:
+    """Photographs in each call of an actor: few of a small archive, or actors would idle in the end."""
     each = max(1, (pc.sum(todo["bytes"]).as_py() or 0) // len(todo))
     batch = PARQUET_BATCH if format == "parquet" else min(BATCH, BATCH_BYTES // each)
-    rows = max(1, min(batch, len(todo) // (4 * actors)), len(todo) // BLOCKS)
-    return (inputs.slice(i, rows) for i in range(0, len(inputs), rows))
+    return max(1, min(batch, len(todo) // (4 * actors)), len(todo) // BLOCKS)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from colorize_core import network
 from colorize_core.colorizer import pack_weights
-from jobs import cluster, colorize, evaluate, review, train
+from jobs import cluster, colorize, evaluate, review, sources, train
 from jobs.cluster import UsageError
 
 
@@ -172,6 +172,13 @@ def test_the_pool_fits_the_machines():
     assert pool(1000, None, 0, (8, 1)) == (8, 8, 0, 1), "cores alone, if so wanted"
     assert pool(1000, None, None, (0, 0), (8, 1), (8, 1), (4, 0), grows=True) == (4, 1000, 0.5, 5)
     assert pool(1000, (1, 16), 0.25, (0, 0), (8, 1), grows=True) == (1, 16, 0.25, 2)
+
+
+def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
+    """Not run: there are none here. test_cluster runs it on logical ones."""
+    config = colorize.ColorizeConfig(source=str(samples / "scans"), output="out")
+    pool = colorize.Pool(1, 2, 0.5, 4)
+    assert "ColorizeActor" in repr(colorize.rows_of(sources.listing(config.source), config.job, pool))
 
 
 def test_where_there_is_no_room(ray_local, monkeypatch):
