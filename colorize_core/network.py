@@ -204,7 +204,7 @@ class _Depthwise(nn.Conv2d):
     """In float32 on a CPU, where bfloat16 is up to eleven times slower for depthwise convolutions."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.is_cpu:
+        if not (x.is_cpu and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float())

@@ -7,7 +7,7 @@ import resource
 import tempfile
 import time
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 import torch.distributed
@@ -75,6 +75,7 @@ def train_worker(settings: dict) -> None:
             summary = asdict(config) | seen | {"metrics": metrics}
             for private in ("source", "storage", "config"):  # paths and buckets of whoever trained
                 del summary[private]
+            summary["weights"] = config.weights and PurePath(config.weights).stem
             packed = colorizer.pack_weights(
                 state.average, config.network, config.network_settings, config.size, summary
             )

@@ -29,12 +29,12 @@ ROOT = Path(__file__).parents[1]
 
 @contextmanager
 def cluster_of(head: dict, *nodes: dict) -> Iterator:
-    """A Ray cluster whose jobs find this environment's ``python``."""
+    """A Ray cluster whose jobs find this environment's ``python``; there may be another Ray on this machine."""
     from ray.cluster_utils import Cluster
 
     path = os.environ["PATH"]
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster(initialize_head=True, head_node_args={"dashboard_agent_listen_port": 0} | head)
     try:
         for node in nodes:
             cluster.add_node(**node)
