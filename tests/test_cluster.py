@@ -50,14 +50,16 @@ class Submitted:
     def __init__(self, cluster, *entrypoint: str):
         self.options = ["--address", f"http://{cluster.webui_url}"]
         self.id = f"job-{time.monotonic_ns()}"
-        wait_until(lambda: "Traceback" not in self._ray("list", check=False), 60)  # its server starts last
+        wait_until(lambda: "Traceback" not in self._ray("list", early="Traceback"), 60)  # its server starts last
         submit = ["submit", "--submission-id", self.id, "--no-wait", "--working-dir", str(ROOT), "--"]
-        wait_until(lambda: "No available agent" not in self._ray(*submit, "python", *entrypoint, check=False), 60)
+        early = "No available agent"
+        wait_until(lambda: early not in self._ray(*submit, "python", *entrypoint, early=early), 60)
 
-    def _ray(self, verb: str, *arguments: str, check: bool = True) -> str:
+    def _ray(self, verb: str, *arguments: str, early: str | None = None) -> str:
+        """What it prints. It may fail where it says that it is too ``early``."""
         ray = [str(Path(sys.executable).parent / "ray"), "job", verb, *self.options]
         done = subprocess.run([*ray, *arguments], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        assert done.returncode == 0 or (early and early in done.stderr), done.stdout + done.stderr
         return done.stdout if done.returncode == 0 else done.stderr
 
     @property
