@@ -100,7 +100,8 @@ def is_text(lightness: np.ndarray) -> bool:
     side = max(lightness.shape)
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(3, side * 9 // SIDE | 1),) * 2)
     paper = cv2.morphologyEx(lightness, cv2.MORPH_CLOSE, element)
-    white = np.quantile(paper, 0.95)
-    unevenness = np.sqrt(np.mean((paper - cv2.GaussianBlur(paper, (0, 0), side / 16)) ** 2))
     ink = (lightness < (1 - _INK_DEPTH) * paper).mean()
-    return bool(np.median(paper) > 50 and unevenness <= MAX_UNEVENNESS * white and ink >= MIN_INK)
+    if ink < MIN_INK or np.median(paper) <= 50:
+        return False  # most photographs, without the work below
+    unevenness = np.sqrt(np.mean((paper - cv2.GaussianBlur(paper, (0, 0), side / 16)) ** 2))
+    return bool(unevenness <= MAX_UNEVENNESS * np.quantile(paper, 0.95))
