@@ -130,7 +130,7 @@ def reduced(grey: np.ndarray, height: int, width: int) -> np.ndarray:
         small = cv2.resize(small[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA)
         small = small.astype(np.float32)  # rounding again and again would make it lighter
     small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
-    return np.rint(small).astype(grey.dtype)
+    return small if small.dtype == grey.dtype else np.rint(small).astype(grey.dtype)
 
 
 def _along_edges(grey: np.ndarray, ab: np.ndarray) -> np.ndarray:
