@@ -3,7 +3,7 @@
     python -m benchmarks.resume_cost [--inputs 250000 1000000]
 
 Makes that many (empty) files in a temporary folder and the catalogue of a finished job over them, runs the real
-`jobs.colorize` on both, and prints its time and peak memory.
+`jobs.colorize` on both, without the review page, and prints its time and peak memory.
 """
 
 import subprocess
@@ -56,7 +56,7 @@ def main(config: ResumeConfig) -> None:
                     Path(scans, f"box-{i // FOLDER:06d}").mkdir(parents=True)
                 Path(scans, f"box-{i // FOLDER:06d}", f"photograph-{i:09d}.tif").touch()
             finish(str(scans), str(output))
-            command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output)]
+            command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output), "--no-review"]
             measured = subprocess.run([sys.executable, "-c", _MEASURE, *command], capture_output=True, text=True)
             *said, figures = measured.stdout.strip().splitlines()
             assert f"{max(1, inputs):,} already done" in " ".join(said), measured.stdout + measured.stderr

@@ -45,7 +45,8 @@ def main(config: SpeedConfig) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, storage = Path(folder, "photographs"), Path(folder, "runs")
         images = _write_photographs(source, config)
-        cores = cluster.start()
+        cores = os.cpu_count() or 1
+        cluster.start()
         plain = f"plain loop, {cores} threads"
         contenders = {f"jobs.train, 1 worker, {cores} threads": 1, f"jobs.train, {cores} one-thread workers": cores}
         rates: dict[str, list[float]] = {plain: [_plain(images, config)]} | {name: [] for name in contenders}

@@ -39,7 +39,7 @@ PAGE = Path(__file__).parent / "review_page"
 SIDE = 320  # pixels, the longer side of a thumbnail
 QUALITY = 80  # of its JPEG
 TOGETHER = 16  # thumbnails in a script: a view in an order of its own may need a script for every photograph
-BLOCKS = 8192  # at most about this many tasks, each of which costs the driver some memory and time
+BLOCKS = 512  # at most about this many tasks, each of which costs the driver some memory and time
 CAPTION = 1000  # characters
 FEW_PIXELS = 50e6  # of all photographs: seconds of work, done here before tasks of Ray's would have begun
 MOST = 250_000  # photographs on a page; a browser has all their names at once
@@ -133,7 +133,8 @@ def _distinct(rows: pa.Table) -> pa.Table:
 def _make(missing: pa.Table, output: str, out: TextIO) -> pa.Table:
     """Store thumbnails of these rows of the catalogue and tell where they are, in columns of ``THUMBNAILS``."""
     blocks = list(_blocks(missing, output))
-    if sum(row["width"] * row["height"] for row in missing.select(["width", "height"]).to_pylist()) < FEW_PIXELS:
+    pixels = pc.multiply(missing["width"].cast(pa.int64()), missing["height"])
+    if (pc.sum(pixels).as_py() or 0) < FEW_PIXELS:
         return pa.concat_tables([THUMBNAILS.empty_table(), *(_store(block, output) for block in blocks)])
     cluster.start()
     import ray
@@ -156,7 +157,7 @@ def _blocks(missing: pa.Table, output: str) -> Iterator[pa.Table]:
     missing = missing.select(["id", "output", "output_sha256", "width", "height"]).combine_chunks()
     packed = pc.starts_with(missing["output"], f"{output}/parquet/")
     apart, together = missing.filter(pc.invert(packed)), missing.filter(packed)
-    rows = max(TOGETHER, len(apart) // BLOCKS)
+    rows = TOGETHER * max(1, len(apart) // (BLOCKS * TOGETHER))
     yield from (apart.slice(i, rows) for i in range(0, len(apart), rows))
     for file in pc.unique(together["output"]):
         yield together.filter(pc.equal(together["output"], file))
