@@ -125,7 +125,7 @@ class ColorizeConfig:
             weights=self.weights, output=sources.absolute(self.output), format=self.format,
             settings=settings_digest(self.lasting), provenance=self.provenance, policies=self.policies,
             vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
-            timeout=self.timeout, run=uuid.uuid4().hex[:12],
+            timeout=self.timeout, thumbnails=self.review, run=uuid.uuid4().hex[:12],
         )  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def main(config: ColorizeConfig) -> int:
     files = sources.listing(config.source)
     _check_apart(config.source, files, output)
     files = files.append_column("id", _ids(files["path"]))
+    job = replace(job, thumbnails=job.thumbnails and len(files) <= review.MOST)
     decided = _decided(files, config) if config.only else {}
     weights = _checked(WeightsFile.read(config.weights))
     try:

@@ -20,11 +20,12 @@ import pyarrow as pa
 from PIL import Image
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage
-from jobs import admission, sources
+from jobs import admission, sources, thumbnails
 from jobs.admission import Admission
 from jobs.catalog import SCHEMA
 from jobs.parquet_output import ParquetWriter
 from jobs.telemetry import Telemetry
+from jobs.thumbnails import Thumbnail
 
 if TYPE_CHECKING:
     from colorize_core.colorizer import Colouring
@@ -56,6 +57,8 @@ class Job:
     confidence_map: bool
     timeout: float
     """Seconds that a few photographs, or a large one, may take once they are read."""
+    thumbnails: bool
+    """Whether to make those of the review page."""
     run: str
     """Another name for each start of the job."""
     threads: int = 1
@@ -76,6 +79,7 @@ class _Scan:
     photographs: list[photo.Photo] = field(default_factory=list)
     policy: Policy = "recolor"
     colourings: list["Colouring"] = field(default_factory=list)
+    thumbnail: Thumbnail | None = None
 
     @property
     def failed(self) -> bool:
@@ -88,7 +92,7 @@ class _Scan:
 
     def fail(self, reason: str, status: str = "error") -> None:
         self.row |= {"status": status, "error": reason, "finished_at": datetime.now(UTC)}
-        self.data, self.photographs = b"", []
+        self.data, self.photographs, self.thumbnail = b"", [], None
 
     @contextlib.contextmanager
     def accounted(self, doing: str) -> Iterator[None]:
@@ -151,15 +155,19 @@ class ColorizeActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Columns of ``sources.LISTING`` to rows of ``catalog.SCHEMA``."""
-        rows = []
+        rows, made = [], []
         for portion in _portions(batch.to_pylist(), lambda source: source["bytes"], FETCHED):
             scans = list(self.threads.map(self._fetch, portion))
             rows += [scan.row for scan in scans]
             for group in self._groups([scan for scan in scans if not scan.failed]):
                 with self.deaths.counted([scan.id for scan in group]):
                     self._colorize(group)
+            made += [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]
         if self.parquet:
             self.parquet.flush()
+        if made:
+            with contextlib.suppress(OSError):  # what is missing in the end is made from the outputs
+                thumbnails.keep(self.job.output, made)
         for row in rows:
             self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again
             self.telemetry.done(row)
@@ -282,9 +290,11 @@ class ColorizeActor:
             for colouring in scan.colourings:
                 scanned = scanned_pages.pop(0)
                 rgb = color.merge(scanned.pixels, colouring.chroma[variant])
-                step = max(1, min(rgb.shape[:2]) // 128)
-                if variant == 0:
-                    scan.row.setdefault("colorfulness", metrics.colorfulness(rgb[::step, ::step]))
+                if variant == 0 and "colorfulness" not in scan.row:  # the first page
+                    step = max(1, min(rgb.shape[:2]) // 128)
+                    scan.row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
+                    if self.job.thumbnails:
+                        scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
                 yield replace(scanned, pixels=rgb)
 
         if (format := container(self.job.format, scan.path)) == "tiff":

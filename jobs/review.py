@@ -4,13 +4,12 @@
 
 Writes OUTPUT/review/index.html, which needs no server and loads nothing from elsewhere: every row of the catalogue in
 one script and thumbnails in many, since a page that is opened from disk may load scripts and no other data. Thumbnails
-that are there already are kept; jobs.colorize writes the same page at its end.
+that are there already stay; jobs.colorize, whose workers make them on the way, writes the same page at its end.
 """
 
 import base64
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import sys
@@ -27,23 +26,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tyro
 from fsspec.core import url_to_fs
-from PIL import ExifTags, Image
 
 from colorize_core import __version__
-from jobs import admission, cluster, report, sources
+from jobs import admission, cluster, report, sources, thumbnails
 from jobs.admission import Admission
 from jobs.catalog import Catalog
 from jobs.cluster import UsageError
+from jobs.thumbnails import Thumbnail
 
 PAGE = Path(__file__).parent / "review_page"
-SIDE = 320  # pixels, the longer side of a thumbnail
-QUALITY = 80  # of its JPEG
 TOGETHER = 16  # thumbnails in a script: a view in an order of its own may need a script for every photograph
 BLOCKS = 512  # at most about this many tasks, each of which costs the driver some memory and time
-CAPTION = 1000  # characters
 FEW_PIXELS = 50e6  # of all photographs: seconds of work, done here before tasks of Ray's would have begun
+AS_LONG = 30_000  # pixels, as reading a thumbnail that is kept takes
 MOST = 250_000  # photographs on a page; a browser has all their names at once
-Image.MAX_IMAGE_PIXELS = None  # what this opens was written by jobs.colorize
 
 COLUMNS = [
     "id", "source", "output", "status", "error", "width", "height", "kind", "output_sha256", "model", "colorfulness",
@@ -93,24 +89,28 @@ def write(output: str, out: TextIO = sys.stdout) -> str:
     for file in sorted(PAGE.iterdir()):
         sources.write_bytes(f"{page}/{file.name}", file.read_bytes())
     state = f"{__version__} {catalog.state}"
-    thumbnails = _stored(page)
-    if (thumbnails.schema.metadata or {}).get(b"state") == state.encode():
+    stored = _stored(page)
+    if (stored.schema.metadata or {}).get(b"state") == state.encode():
         return f"{page}/index.html"
     rows = catalog.read(COLUMNS).sort_by("source")
     coloured = rows.filter(pc.equal(rows["status"], "ok"))
-    thumbnails = thumbnails.filter(pc.is_in(thumbnails["output_sha256"], value_set=coloured["output_sha256"]))
-    known = pc.is_in(coloured["output_sha256"], value_set=thumbnails["output_sha256"])
+    stored = stored.filter(pc.is_in(stored["output_sha256"], value_set=coloured["output_sha256"]))
+    known = pc.is_in(coloured["output_sha256"], value_set=stored["output_sha256"])
     missing = _distinct(coloured.filter(pc.invert(known)))
+    kept = thumbnails.kept(output)
+    at = pc.index_in(missing["output_sha256"], value_set=kept["output_sha256"])
+    missing = missing.append_column("made", kept["made"].take(at))
     made = _make(missing.sort_by("confidence"), output, out)
     if lost := len(missing) - len(made):
         print(f"{lost:,} photographs have no thumbnail: their files under {output} cannot be read", file=sys.stderr)
         state = ""  # so that they are tried again
-    thumbnails = pa.concat_tables([thumbnails.replace_schema_metadata(None), made])
-    sources.write_bytes(f"{page}/rows.js", _script("rows", _columns(rows, thumbnails, output)))
+    stored = pa.concat_tables([stored.replace_schema_metadata(None), made])
+    sources.write_bytes(f"{page}/rows.js", _script("rows", _columns(rows, stored, output)))
     sink = pa.BufferOutputStream()
-    pq.write_table(thumbnails.replace_schema_metadata({"state": state}), sink, compression="zstd")
+    pq.write_table(stored.replace_schema_metadata({"state": state}), sink, compression="zstd")
     sources.write_bytes(f"{page}/thumbnails.parquet", sink.getvalue().to_pybytes())
-    _sweep(page, set(pc.unique(thumbnails["script"]).to_pylist()))
+    _sweep(page, set(pc.unique(stored["script"]).to_pylist()))
+    thumbnails.forget(output)
     return f"{page}/index.html"
 
 
@@ -134,6 +134,7 @@ def _make(missing: pa.Table, output: str, out: TextIO) -> pa.Table:
     """Store thumbnails of these rows of the catalogue and tell where they are, in columns of ``THUMBNAILS``."""
     blocks = list(_blocks(missing, output))
     pixels = pc.multiply(missing["width"].cast(pa.int64()), missing["height"])
+    pixels = pc.if_else(pc.is_valid(missing["made"]), AS_LONG, pixels)
     if (pc.sum(pixels).as_py() or 0) < FEW_PIXELS:
         return pa.concat_tables([THUMBNAILS.empty_table(), *(_store(block, output) for block in blocks)])
     cluster.start()
@@ -153,9 +154,10 @@ def _make(missing: pa.Table, output: str, out: TextIO) -> pa.Table:
 
 
 def _blocks(missing: pa.Table, output: str) -> Iterator[pa.Table]:
-    """Neighbours in the page's first order; photographs in a Parquet file all at once, so that it is read once."""
-    missing = missing.select(["id", "output", "output_sha256", "width", "height"]).combine_chunks()
-    packed = pc.starts_with(missing["output"], f"{output}/parquet/")
+    """Neighbours in the page's first order; photographs in a Parquet file all at once, so that it is read once, but for
+    those whose thumbnails are kept."""
+    missing = missing.select(["id", "output", "output_sha256", "width", "height", "made"]).combine_chunks()
+    packed = pc.and_(pc.starts_with(missing["output"], f"{output}/parquet/"), pc.is_null(missing["made"]))
     apart, together = missing.filter(pc.invert(packed)), missing.filter(packed)
     rows = TOGETHER * max(1, len(apart) // (BLOCKS * TOGETHER))
     yield from (apart.slice(i, rows) for i in range(0, len(apart), rows))
@@ -167,25 +169,28 @@ def _store(rows: pa.Table, output: str) -> pa.Table:
     """What each task does: thumbnails of some rows, in scripts; where they are, in columns of ``THUMBNAILS``."""
     made, places = _thumbnails(rows.to_pylist(), output), []
     while some := list(itertools.islice(made, TOGETHER)):
-        digests, thumbnails = zip(*some, strict=True)
+        digests, pictures = zip(*some, strict=True)
         script = hashlib.sha256("".join(digests).encode()).hexdigest()[:20]
-        data = _script("thumbnails", script, thumbnails)
+        encoded = [picture | {"jpeg": base64.b64encode(picture["jpeg"]).decode()} for picture in pictures]
+        data = _script("thumbnails", script, encoded)
         sources.write_bytes(f"{output}/review/thumbnails/{script}.js", data)
         places += [{"output_sha256": digest, "script": script, "place": i} for i, digest in enumerate(digests)]
     return pa.Table.from_pylist(places, THUMBNAILS)
 
 
-def _thumbnails(rows: list[dict], output: str) -> Iterator[tuple[str, dict]]:
+def _thumbnails(rows: list[dict], output: str) -> Iterator[tuple[str, Thumbnail]]:
     """With the digests of their outputs; without those that cannot be read."""
+    kept = thumbnails.read({row["made"] for row in rows} - {None}, [row["output_sha256"] for row in rows])
+    yield from ((row["output_sha256"], kept[row["output_sha256"]]) for row in rows if row["output_sha256"] in kept)
     room = Admission(admission.node_memory() // 2)
-    for row, data in _pictures(rows, output):
+    for row, data in _pictures([row for row in rows if row["output_sha256"] not in kept], output):
         with room.reserve(4 * row["width"] * row["height"]), contextlib.suppress(OSError, SyntaxError, ValueError):
-            yield row["output_sha256"], thumbnail(data)
+            yield row["output_sha256"], thumbnails.of_file(data)
 
 
 def _pictures(rows: list[dict], output: str) -> Iterator[tuple[dict, bytes]]:
     """What is stored of these rows, all of them in one Parquet file or each in a file of its own."""
-    uri = rows[0]["output"]
+    uri = rows[0]["output"] if rows else ""
     if uri.startswith(f"{output}/parquet/"):
         by_id = {row["id"]: row for row in rows}
         with contextlib.suppress(OSError, pa.ArrowInvalid), fsspec.open(uri, "rb") as file:
@@ -200,29 +205,7 @@ def _pictures(rows: list[dict], output: str) -> Iterator[tuple[dict, bytes]]:
         yield row, data
 
 
-def thumbnail(data: bytes) -> dict[str, str]:
-    """The JPEG of a photograph's first page, in base64, and the words that its EXIF has for it."""
-    with Image.open(io.BytesIO(data)) as image:
-        caption = _caption(image.getexif())
-        image.thumbnail((SIDE, SIDE), reducing_gap=2.0)
-        jpeg = io.BytesIO()
-        image.convert("RGB").save(jpeg, "JPEG", quality=QUALITY)
-    return {"jpeg": base64.b64encode(jpeg.getvalue()).decode(), "caption": caption}
-
-
-def _caption(exif: Image.Exif) -> str:
-    """EXIF's description or comment (CIPA DC-008, 4.6.4 and 4.6.5), or nothing."""
-    words = exif.get(ExifTags.Base.ImageDescription) or ""
-    with contextlib.suppress(UnicodeError):
-        words = words.encode("latin-1").decode()  # Pillow takes for Latin-1 what is UTF-8 more often
-    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or b""
-    if not words and isinstance(comment, bytes):
-        code = "utf-16-le" if comment.startswith(b"UNICODE") else "utf-8"
-        words = comment[8:].decode(code, "replace")
-    return words.strip("\0 ")[:CAPTION]
-
-
-def _columns(rows: pa.Table, thumbnails: pa.Table, output: str) -> dict:
+def _columns(rows: pa.Table, stored: pa.Table, output: str) -> dict:
     """What the page orders, searches and shows, column by column; ``review.js`` knows them by these names."""
     uris = rows["source"].to_pylist()
     first, last = (uri.split("/")[:-1] for uri in (uris[0], uris[-1]))  # in their order, so the least alike
@@ -233,7 +216,7 @@ def _columns(rows: pa.Table, thumbnails: pa.Table, output: str) -> dict:
         uri and uri.removeprefix(f"{output}/").replace(path, "\0")  # nearly all alike, so
         for uri, path in zip(rows["output"].to_pylist(), paths, strict=True)
     ]
-    at = pc.index_in(rows["output_sha256"], value_set=thumbnails["output_sha256"])
+    at = pc.index_in(rows["output_sha256"], value_set=stored["output_sha256"])
     return {
         "output": output,
         "root": root,
@@ -247,8 +230,8 @@ def _columns(rows: pa.Table, thumbnails: pa.Table, output: str) -> dict:
         "confidence": pc.round(rows["confidence"].cast(pa.float64()), 3).to_pylist(),
         "colorfulness": pc.round(rows["colorfulness"].cast(pa.float64()), 1).to_pylist(),
         "reason": _coded(_reasons(rows)),
-        "script": _coded(thumbnails["script"].take(at).to_pylist()),
-        "place": thumbnails["place"].take(at).to_pylist(),
+        "script": _coded(stored["script"].take(at).to_pylist()),
+        "place": stored["place"].take(at).to_pylist(),
     } | {name: _coded(rows[name].to_pylist()) for name in ("status", "kind", "model", "decision")}
 
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from colorize_core import encoding
-from jobs import cluster, colorize, logbook, review, sources
+from jobs import cluster, colorize, logbook, review, sources, thumbnails
 from jobs.catalog import SCHEMA, Catalog
 from jobs.evaluation_page import evaluation_page, picture
 from jobs.parquet_output import ParquetWriter
@@ -405,7 +405,7 @@ def many(tmp_path_factory) -> Path:
     }  # fmt: skip
     columns |= {name: [None] * ROWS for name in SCHEMA.names if name not in columns}
     Catalog(str(output)).append(pa.table({name: columns[name] for name in SCHEMA.names}))
-    tiny = review.thumbnail(encoding.encode(np.full((24, 32, 3), 90, np.uint8), "png"))
+    tiny = thumbnails.of_file(encoding.encode(np.full((24, 32, 3), 90, np.uint8), "png"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(review, "FEW_PIXELS", float("inf"))  # here, in one go
         patch.setattr(review, "_thumbnails", lambda rows, output: ((row["output_sha256"], tiny) for row in rows))
