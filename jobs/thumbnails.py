@@ -50,12 +50,13 @@ def of_file(data: bytes) -> Thumbnail:
 
 
 def _jpeg(rgb: np.ndarray) -> bytes:
-    step = max(1, min(rgb.shape[:2]) // (2 * SIDE))  # of a large one not all is read
-    few = rgb[::step, ::step]
-    scale = min(1, SIDE / max(few.shape))
-    size = tuple(max(1, round(scale * n)) for n in few.shape[1::-1])
-    # Averaging is needed, and worth five times the work, where pixels would be skipped.
-    small = cv2.resize(few, size, interpolation=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+    step = max(1, max(rgb.shape) // (4 * SIDE))  # of a large one not all is read
+    small = rgb[::step, ::step]
+    while max(small.shape) >= 2 * SIDE:  # halves are exact averages, and fast
+        height, width = (max(1, n // 2) for n in small.shape[:2])
+        small = cv2.resize(small[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    scale = min(1, SIDE / max(small.shape))
+    small = cv2.resize(small, [max(1, round(scale * n)) for n in small.shape[1::-1]], interpolation=cv2.INTER_LINEAR)
     if small.dtype == np.uint16:
         small = (small // 257).astype(np.uint8)
     return imagecodecs.jpeg8_encode(small, level=QUALITY)
