@@ -174,14 +174,15 @@ class ColorizeActor:
         return pa.Table.from_pylist(rows, SCHEMA)
 
     def _groups(self, scans: list[_Scan]) -> list[list[_Scan]]:
-        """All together, but those alone that a process died with. Two deaths are enough."""
+        """All together, but those alone that a process died with. Three deaths are enough: one with another cause may
+        meet a photograph that is alone, hardly two."""
         alone, together = [], []
         for scan in scans:
             deaths = self.deaths.count(scan.id)
-            if deaths > 1:
+            if deaths > 2:
                 scan.fail(
                     f"it crashed the process that works on it, used up its memory, or took longer than "
-                    f"{self.job.timeout:.0f} s, twice: check the file, or raise --timeout"
+                    f"{self.job.timeout:.0f} s, three times: check the file, or raise --timeout"
                 )
             else:
                 (alone if deaths else together).append(scan)

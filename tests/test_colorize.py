@@ -240,7 +240,7 @@ def test_a_file_that_crashes_or_hangs_the_decoder_is_a_row(ray_local, tmp_path, 
     rows = catalog(tmp_path / "out")
     assert len(rows) == 20
     assert {path for path, row in rows.items() if row["status"] != "ok"} == {"crash.png", "hang.png"}
-    assert "twice" in rows["crash.png"]["error"] and "--timeout" in rows["hang.png"]["error"]
+    assert "three times" in rows["crash.png"]["error"] and "--timeout" in rows["hang.png"]["error"]
 
 
 def test_a_hopeless_job_stops_early(ray_local, tmp_path, capsys):

@@ -221,8 +221,8 @@ def test_what_is_decoded_at_a_time_is_bounded(tmp_path, monkeypatch):
     assert rows["status"].to_pylist() == ["ok"] * 6 and reserved == [2, 2, 2]
 
 
-def test_a_photograph_that_two_processes_died_with_is_a_row(tmp_path):
-    """The second time it is alone, so that no other photograph is blamed."""
+def test_a_photograph_that_three_processes_died_with_is_a_row(tmp_path):
+    """From the second time on it is alone, so that no other photograph is blamed."""
 
     class Death(BaseException):
         """Ends a process as a crash would: nothing is tidied up."""
@@ -237,12 +237,12 @@ def test_a_photograph_that_two_processes_died_with_is_a_row(tmp_path):
         Path(tmp_path, "scans").mkdir(exist_ok=True)
         (tmp_path / f"scans/{i}.png").write_bytes(image(CAMERA[i:], "PNG"))
     files = sources.listing(str(tmp_path / "scans"))
-    for _ in range(3):
+    for _ in range(5):
         with pytest.raises(Death):
             Dying(job(tmp_path / "scans", tmp_path / "out"))(files)
     rows = Dying(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "error", "ok"]
-    assert "twice" in rows[1]["error"]
+    assert "three times" in rows[1]["error"]
     assert not list(Path(tempfile.gettempdir()).glob(f"colorize-test-{os.getpid()}-*"))
 
 
