@@ -166,7 +166,7 @@ class ColorizeActor:
         if self.parquet:
             self.parquet.flush()
         if made:
-            with contextlib.suppress(OSError):  # what is missing in the end is made from the outputs
+            with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
                 thumbnails.keep(self.job.output, made)
         for row in rows:
             self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again

@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from PIL import ExifTags, Image
 
+from colorize_core.photo import Photo
 from jobs import sources
 
 SIDE = 320  # pixels, the longer side
 QUALITY = 80  # of their JPEG
 CAPTION = 1000  # characters
-Image.MAX_IMAGE_PIXELS = None  # what this opens was written by jobs.colorize
-
 MADE = "review/made"
 KEPT = pa.schema([("output_sha256", pa.string()), ("jpeg", pa.binary()), ("caption", pa.string())])
 
@@ -57,9 +56,7 @@ def _jpeg(rgb: np.ndarray) -> bytes:
         small = cv2.resize(small[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     scale = min(1, SIDE / max(small.shape))
     small = cv2.resize(small, [max(1, round(scale * n)) for n in small.shape[1::-1]], interpolation=cv2.INTER_LINEAR)
-    if small.dtype == np.uint16:
-        small = (small // 257).astype(np.uint8)
-    return imagecodecs.jpeg8_encode(small, level=QUALITY)
+    return imagecodecs.jpeg8_encode(Photo(small).rgb_8bit, level=QUALITY)
 
 
 def _caption(exif: Image.Exif) -> str:
