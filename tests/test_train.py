@@ -24,7 +24,7 @@ from tensorboardX.record_writer import masked_crc32c
 from colorize_core import network
 from colorize_core.colorizer import Colorizer, pack_weights
 from colorize_core.decoding import Calibration
-from jobs import cluster, shards, train
+from jobs import average, cluster, shards, train
 from jobs.cluster import UsageError
 from jobs.train_loop import train_worker
 
@@ -209,8 +209,41 @@ def test_a_network_that_gives_a_distribution_is_calibrated(undisturbed, tmp_path
     config = train.TrainConfig(source="", storage="", network="lite0", size=64)
     torch.manual_seed(0)
     packed = pack_weights(network.build("lite0"), "lite0", config.network_settings, 64, {})
-    (tmp_path / "a.safetensors").write_bytes(train._calibrated(packed, prepared, config))
+    (tmp_path / "a.safetensors").write_bytes(train.calibrated(packed, prepared, config))
     assert Colorizer.load(str(tmp_path / "a.safetensors"), "cpu").calibration != Calibration()
+
+
+def test_weights_are_averaged_measured_and_calibrated(undisturbed, tmp_path):
+    paths = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        paths.append(tmp_path / f"{seed}.safetensors")
+        paths[-1].write_bytes(pack_weights(network.build("lite0"), "lite0", {}, 64, {"photographs": 7}))
+    output = tmp_path / "mean.safetensors"
+    shares = ["--shares", "3", "1", "--run", str(undisturbed), "--output", str(output)]
+    options = tyro.cli(average.AverageConfig, args=[*map(str, paths), *shares])
+    assert average.main(options) == cluster.OK
+    first, second, mean = (Colorizer.load(str(path), "cpu") for path in (*paths, output))
+    weights = [model.network.head.weight for model in (first, second, mean)]
+    assert torch.allclose(weights[2], 0.75 * weights[0] + 0.25 * weights[1], atol=1e-3)
+    assert mean.calibration != Calibration()
+    summary = mean.file.config["training"]
+    assert [part["share"] for part in summary["average_of"]] == [0.75, 0.25] and summary["metrics"]["loss"] > 0
+    assert summary["average_of"][1]["weights"] == second.file.model and summary["photographs"] == 7
+    assert str(tmp_path) not in json.dumps(mean.file.config), "no paths of whoever trained"
+
+
+@pytest.mark.parametrize(
+    "weights, run, hint",
+    [
+        (["default"], "", "two or more"),
+        (["default", "resnet18"], "", "of one network"),
+        (["default", "default"], "nowhere", "not the folder of a run"),
+    ],
+)
+def test_an_average_says_what_it_does_not_take(undisturbed, weights, run, hint):
+    with pytest.raises(UsageError, match=hint):
+        average.main(average.AverageConfig(weights=tuple(weights), run=run or str(undisturbed), output="x"))
 
 
 def test_a_run_leaves_nothing_else(undisturbed):

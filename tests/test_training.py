@@ -143,6 +143,17 @@ def test_frozen_layers_stay_as_they_are(prepared):
         assert torch.equal(trained[name], start) == name.startswith("encoder"), name
 
 
+def test_the_encoder_learns_at_its_share_of_the_rate(prepared):
+    state, *_ = run(prepared, 1, encoder_rate=0.1, optimizer="adam", schedule="constant", clip=0.0)
+    torch.manual_seed(0)  # as in run
+    moved = {"encoder": 0.0, "decoder": 0.0}
+    start = dict(network.build("resnet18").named_parameters())
+    for name, value in state.network.named_parameters():
+        part = name.partition(".")[0]
+        moved[part] = max(moved[part], (value - start[name]).abs().max().item())
+    assert moved == {"encoder": pytest.approx(1e-4, rel=0.02), "decoder": pytest.approx(1e-3, rel=0.02)}  # Adam's first
+
+
 def test_a_run_continues_from_its_state_as_if_nothing_had_happened(prepared):
     whole, losses, _ = run(prepared, 6)
     half = training.Training(network.build("resnet18"), training.Recipe(), 6)
@@ -158,7 +169,9 @@ def test_a_run_continues_from_its_state_as_if_nothing_had_happened(prepared):
     assert all(torch.equal(a, b) for a, b in zip(weights(half)[1], weights(whole)[1], strict=True))
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"clip": -1}, {"ema": 1.0}, {"crop_area": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": 0}, {"clip": -1}, {"ema": 1.0}, {"crop_area": 0.0}, {"encoder_rate": 0}]
+)
 def test_a_recipe_says_what_it_does_not_take(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", " ")):
         training.Recipe(**wrong)
