@@ -13,14 +13,16 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+import cyclopts
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.resume_cost import finish
 from benchmarks.speed import CORES, KINDS, colour_in_pool, make_scans, on_all_cores
-from jobs import sources
+from jobs.cli import OPTIONS
+from jobs.storage import listing
 
 PHOTOGRAPHS = 10**6, 10**8
 SAMPLES = {"500 x 375": 320, "2 MP": 64, "12 MP": 16}
@@ -41,7 +43,7 @@ class CostConfig:
     """Dollars for a thousand requests that read."""
 
 
-def main(config: CostConfig) -> None:
+def main(config: Annotated[CostConfig, OPTIONS]) -> None:
     work = Table()
     machines = f"machines of {config.cores} cores for {config.hours:g} h"
     for heading in ("scans", "each", "photographs/s and core", "core hours", machines, "TB read", "TB written as PNG"):
@@ -84,8 +86,8 @@ def _bytes_each() -> tuple[float, float]:
             Path(scans, f"photograph-{i:09d}.tif").touch()
         finish(str(scans), str(output))
         stored = sum(path.stat().st_size for path in Path(output, "catalog").iterdir())
-        return sources.listing(str(scans)).nbytes / LISTED, stored / LISTED
+        return listing.listing(str(scans)).nbytes / LISTED, stored / LISTED
 
 
 if __name__ == "__main__":
-    main(tyro.cli(CostConfig))
+    cyclopts.run(main)

@@ -7,22 +7,20 @@ that nothing but the enlargement errs, and once with the network's. Measured is 
 the edges of the truth's colours (``metrics.near_edges``), and over all pixels.
 """
 
-from typing import Annotated
-
 import cv2
+import cyclopts
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from colorize_core import color, metrics, photo, training
 from colorize_core.colorizer import Colorizer
-from jobs import sources
+from jobs.storage import files, listing
 
 SIDE, SMALL = 256, 48  # pixels
 
 
-def main(photographs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PHOTOS")], weights: str = "default"):
+def main(photographs: str, *, weights: str = "default"):
     """Compare two ways to enlarge chroma.
 
     Args:
@@ -31,8 +29,8 @@ def main(photographs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar
     """
     colorizer = Colorizer.load(weights)
     errors: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for source in sources.list_sources(photographs):
-        truth = training.centre_square(photo.read(sources.read_bytes(source.uri)).rgb_8bit, SIDE)
+    for source in listing.list_sources(photographs):
+        truth = training.centre_square(photo.read(files.read_bytes(source.uri)).rgb_8bit, SIDE)
         grey, true = color.grey_of(truth), color.rgb_to_lab(truth)[..., 1:]
         chroma = {
             "the true colours": cv2.resize(true, (SMALL, SMALL), interpolation=cv2.INTER_AREA),
@@ -55,4 +53,4 @@ def main(photographs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    cyclopts.run(main)

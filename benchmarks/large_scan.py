@@ -21,9 +21,9 @@ import tifffile
 from skimage import data
 
 from colorize_core import photo
-from jobs import sources
-from jobs.colorize import ColorizeConfig
-from jobs.colorize_actor import ColorizeActor
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.worker import ColorizeActor
+from jobs.storage import listing
 
 SIDE = 10_000
 CASES = [
@@ -56,7 +56,7 @@ def colour(path: Path, format: str, result) -> None:
         actor = ColorizeActor(ColorizeConfig(source=str(path), output=output, format=format).job)
         actor.colorizer.colorize(photo.Photo(np.zeros((64, 64), np.uint16)))  # the first time allocates what stays
         before, started = peak_mb(), time.monotonic()
-        row = actor(sources.listing(str(path))).to_pylist()[0]
+        row = actor(listing.listing(str(path))).to_pylist()[0]
         assert row["status"] == "ok", row["error"]
         size = os.path.getsize(row["output"]) / 1e6
         result.send((before, peak_mb(), size, time.monotonic() - started))

@@ -13,13 +13,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+import cyclopts
 from ray.cluster_utils import Cluster
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import CORES, make_scans
+from jobs import cli
+from jobs.cli import OPTIONS
 
 
 @dataclass(kw_only=True)
@@ -28,10 +31,10 @@ class NodesConfig:
 
     photographs: int = 400
     """Of 500 x 375, for each node."""
-    nodes: tuple[int, ...] = (1, 2, 3)
+    nodes: Annotated[tuple[int, ...], cli.SEVERAL] = (1, 2, 3)
 
 
-def main(config: NodesConfig) -> None:
+def main(config: Annotated[NodesConfig, OPTIONS]) -> None:
     table = Table(title=f"{CORES} cores in truth", title_justify="left")
     for heading in ("nodes", "photographs/s", "to one node"):
         table.add_column(heading, justify="right")
@@ -60,4 +63,4 @@ def _rate(nodes: int, photographs: int) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(NodesConfig))
+    cyclopts.run(main)

@@ -12,17 +12,20 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import cyclopts
 import pyarrow as pa
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from colorize_core.weights_file import WeightsFile
-from jobs import sources
-from jobs.catalog import SCHEMA, Catalog
-from jobs.colorize import ColorizeConfig, settings_digest
-from jobs.colorize_actor import source_id
+from jobs import cli
+from jobs.cli import OPTIONS
+from jobs.coloring.config import ColorizeConfig, settings_digest
+from jobs.coloring.job import source_id
+from jobs.storage import listing
+from jobs.storage.catalog import SCHEMA, Catalog
 
 FOLDER = 1000  # files in each folder
 
@@ -40,11 +43,11 @@ print(time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN).r
 class ResumeConfig:
     """Time and memory of finding that nothing is to be done."""
 
-    inputs: tuple[int, ...] = (100_000, 1_000_000)
+    inputs: Annotated[tuple[int, ...], cli.SEVERAL] = (100_000, 1_000_000)
     """Photographs in the finished job."""
 
 
-def main(config: ResumeConfig) -> None:
+def main(config: Annotated[ResumeConfig, OPTIONS]) -> None:
     table = Table()
     for heading in ("inputs", "seconds", "peak MiB", "catalogue MB"):
         table.add_column(heading, justify="right")
@@ -68,7 +71,7 @@ def main(config: ResumeConfig) -> None:
 
 def finish(scans: str, output: str) -> None:
     """The catalogue that a finished job over ``scans`` would leave."""
-    files = sources.listing(scans)
+    files = listing.listing(scans)
     count = len(files)
     config = ColorizeConfig(source=scans, output=output)
     same = {
@@ -96,4 +99,4 @@ def finish(scans: str, output: str) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ResumeConfig))
+    cyclopts.run(main)

@@ -15,12 +15,15 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+import cyclopts
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speed import make_scans
+from jobs import cli
+from jobs.cli import OPTIONS
 
 DISTINCT = 200
 
@@ -29,10 +32,10 @@ DISTINCT = 200
 class ScaleConfig:
     """Colour a few photographs, and many."""
 
-    photographs: tuple[int, ...] = (2000, 20000)
+    photographs: Annotated[tuple[int, ...], cli.SEVERAL] = (2000, 20000)
 
 
-def main(config: ScaleConfig) -> None:
+def main(config: Annotated[ScaleConfig, OPTIONS]) -> None:
     table = Table()
     for heading in ("photographs", "per second", "driver, MB", "largest worker, MB"):
         table.add_column(heading, justify="right")
@@ -94,4 +97,4 @@ def memory_mb(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ScaleConfig))
+    cyclopts.run(main)

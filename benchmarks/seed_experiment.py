@@ -23,20 +23,25 @@ JSON, the learning curves, and test photographs as pictures.
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated
 
+import cyclopts
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from colorize_core import color, metrics, training
 from colorize_core.colorizer import Colorizer
 from colorize_core.objective import chroma_loss
-from jobs import cluster, logbook, shards, sources, train
-from jobs.contact_sheet import contact_sheet
+from jobs import cli, train
+from jobs.cli import OPTIONS
+from jobs.pages.contact_sheet import contact_sheet
+from jobs.storage import files, listing
+from jobs.training import logbook, shards
+from jobs.training.config import TrainConfig
 
 SIZE = 224
 SEED = {"objective": "mse", "optimizer": "adam", "learning_rate": 1e-2, "schedule": "constant"}
@@ -50,13 +55,14 @@ ROWS = {
 }
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class ExperimentConfig:
     """Run the seed's experiment and print its table."""
 
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PETS")]
+    source: str
     """Folder of photographs named as in Oxford-IIIT Pet."""
-    storage: Annotated[str, tyro.conf.arg(metavar="DIR")]
+    _: KW_ONLY
+    storage: str
     """Folder or URI for the runs and the results."""
     breed: str = "german_shorthaired"
     """Class to train, validate and test on; the seed's was basset_hound."""
@@ -67,8 +73,8 @@ class ExperimentConfig:
     """Of every run; the seed took 1,000."""
 
 
-def main(config: ExperimentConfig) -> int:
-    storage = sources.absolute(config.storage)
+def main(config: Annotated[ExperimentConfig, OPTIONS]) -> int:
+    storage = files.absolute(config.storage)
     runs = {name: f"{storage}/{name.replace(', ', '-')}" for name in ROWS}
     for name, recipe in ROWS.items():
         print(f"\n{name}", flush=True)
@@ -80,13 +86,13 @@ def main(config: ExperimentConfig) -> int:
             "network": "resnet18",
         }
         options |= {"storage": storage, "name": runs[name].rpartition("/")[2], "epochs": config.epochs, "workers": "1"}
-        train.main(train.TrainConfig(source=config.source, **options, **recipe))
+        train.main(TrainConfig(source=config.source, **options, **recipe))
 
     prepared = shards.read(f"{runs['ours']}/data")
     sets = {split: prepared.take(prepared.stretch(split))["image"].to_pylist() for split in shards.SPLITS}
-    unseen = [file for file in sources.list_sources(config.source) if shards.class_of(file.path) == config.unseen]
+    unseen = [file for file in listing.list_sources(config.source) if shards.class_of(file.path) == config.unseen]
     side = training.prepared_side(SIZE)
-    sets["unseen"] = [training.prepare(sources.read_bytes(file.uri), side, 0.0) for file in unseen]
+    sets["unseen"] = [training.prepare(files.read_bytes(file.uri), side, 0.0) for file in unseen]
 
     lab = [training.examples([image], SIZE)[1].mean((0, 2, 3)) for image in sets["train"]]
     mean = torch.stack(lab).mean(0)
@@ -111,11 +117,11 @@ def main(config: ExperimentConfig) -> int:
     pictures = [[*(_colour(truth, c)[1] for c in colourings.values()), truth] for truth in truths]
     sheet = io.BytesIO()
     contact_sheet([*colourings, "truth"], pictures).save(sheet, "PNG")
-    sources.write_bytes(f"{storage}/pictures.png", sheet.getvalue())
-    sources.write_bytes(f"{storage}/learning-curves.png", logbook.learning_curve(histories))
-    sources.write_bytes(f"{storage}/table.json", json.dumps(table, indent=1).encode())
+    files.write_bytes(f"{storage}/pictures.png", sheet.getvalue())
+    files.write_bytes(f"{storage}/learning-curves.png", logbook.learning_curve(histories))
+    files.write_bytes(f"{storage}/table.json", json.dumps(table, indent=1).encode())
     print(f"written: {storage}/table.json, learning-curves.png, pictures.png")
-    return cluster.OK
+    return cli.OK
 
 
 def _truth(image: bytes) -> np.ndarray:
@@ -169,4 +175,4 @@ def _print(table: dict, sets: dict[str, list[bytes]], config: ExperimentConfig) 
 
 
 if __name__ == "__main__":
-    cluster.command_line(main, ExperimentConfig, "benchmarks.seed_experiment")
+    cli.run(partial(cyclopts.run, main))

@@ -16,17 +16,19 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+import cyclopts
 import numpy as np
 import pyarrow.parquet as pq
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.scale import memory_mb
 from benchmarks.speed import make_scans
 from colorize_core.colorizer import Colorizer
+from jobs.cli import OPTIONS
 
 DISTINCT = 500
 FOLDER = 1000  # photographs in each folder
@@ -40,7 +42,7 @@ class SimulationConfig:
     photographs: int = 200_000
 
 
-def main(config: SimulationConfig) -> None:
+def main(config: Annotated[SimulationConfig, OPTIONS]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         scans, output, weights = (Path(folder, name) for name in ("scans", "out", "tiny.safetensors"))
         _make(scans, config.photographs)
@@ -92,4 +94,4 @@ def _print(finished: np.ndarray, times: np.ndarray, memory: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SimulationConfig))
+    cyclopts.run(main)

@@ -30,11 +30,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+import cyclopts
 import numpy as np
 import pyarrow as pa
-import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -42,9 +43,11 @@ from skimage import data
 
 from colorize_core import color, encoding, photo
 from colorize_core.colorizer import Colorizer, thumbnail
-from jobs import sources
-from jobs.colorize import BATCH, ColorizeConfig
-from jobs.colorize_actor import ColorizeActor
+from jobs.cli import OPTIONS
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.pool import BATCH
+from jobs.coloring.worker import ColorizeActor
+from jobs.storage import listing
 
 CORES = os.cpu_count() or 1
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
@@ -65,7 +68,7 @@ class SpeedConfig:
     """One size of scans alone."""
 
 
-def main(config: SpeedConfig) -> None:
+def main(config: Annotated[SpeedConfig, OPTIONS]) -> None:
     print(f"{CORES} cores, {config.rounds} rounds, in turn", flush=True)
     for name, (width, height, count, few) in KINDS.items():
         if config.only in (None, name):
@@ -241,7 +244,7 @@ def colour_in_pool(files: list[Path], out: str) -> Iterator[None]:
         {"uri": str(file).encode(), "path": file.name.encode(), "version": "", "bytes": file.stat().st_size}
         for file in files
     ]
-    batches = [pa.Table.from_pylist(rows[i : i + BATCH], sources.LISTING) for i in range(0, len(rows), BATCH)]
+    batches = [pa.Table.from_pylist(rows[i : i + BATCH], listing.LISTING) for i in range(0, len(rows), BATCH)]
     actor(batches[0].slice(0, 1))
     yield
     for batch in batches:
@@ -278,4 +281,4 @@ def _print(name: str, count: int, rates: dict[str, list[float]]) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SpeedConfig))
+    cyclopts.run(main)

@@ -7,25 +7,30 @@ of the worker's process, as jobs.train writes it into metrics.jsonl.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated
 
-import tyro
+import cyclopts
 
-from jobs import cluster, logbook, shards, train
+from jobs import cli, train
+from jobs.cli import OPTIONS
+from jobs.training import logbook, shards
+from jobs.training.config import TrainConfig
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class MemoryConfig:
     """Measure the memory of training."""
 
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PHOTOS")]
+    source: str
     """Colour photographs, as for jobs.train."""
+    _: KW_ONLY
     size: int = 64
     """Side of the crops, in pixels."""
 
 
-def main(config: MemoryConfig) -> int:
+def main(config: Annotated[MemoryConfig, OPTIONS]) -> int:
     peaks, photographs = {}, 0
     with tempfile.TemporaryDirectory() as storage:
         for share in ("all", "a tenth"):
@@ -37,14 +42,14 @@ def main(config: MemoryConfig) -> int:
                 "workers": "1",
                 "network": "resnet18",
             }
-            train.main(train.TrainConfig(source=config.source, split=split, size=config.size, **options))
+            train.main(TrainConfig(source=config.source, split=split, size=config.size, **options))
             run = f"{storage}/{options['name']}"
             photographs = shards.read(f"{run}/data").counts["train"]
             peaks[share] = logbook.read(run)[-1]["memory_mb"]
             print(f"{share}: {photographs:,} photographs, peak {peaks[share]:,.0f} MB", flush=True)
     print(f"peak memory with all of the photographs / with a tenth: {peaks['all'] / peaks['a tenth']:.3f}")
-    return cluster.OK
+    return cli.OK
 
 
 if __name__ == "__main__":
-    cluster.command_line(main, MemoryConfig, "benchmarks.training_memory")
+    cli.run(partial(cyclopts.run, main))

@@ -16,16 +16,22 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+import cyclopts
 import torch
 from rich.console import Console
 from rich.table import Table
 from skimage import data
 
 from colorize_core import network, training
-from jobs import cluster, logbook, train
+from jobs import cli, cluster, train
+from jobs.cli import OPTIONS
+from jobs.training import logbook
+from jobs.training.config import TrainConfig
 
 
 @dataclass(kw_only=True, slots=True)
@@ -41,7 +47,7 @@ class SpeedConfig:
     """How often each contender runs."""
 
 
-def main(config: SpeedConfig) -> int:
+def main(config: Annotated[SpeedConfig, OPTIONS]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, storage = Path(folder, "photographs"), Path(folder, "runs")
         images = _write_photographs(source, config)
@@ -60,7 +66,7 @@ def main(config: SpeedConfig) -> int:
                     f"round {round + 1}/{config.rounds}: {name}: {ratios[name][-1]:.2f} of the plain loop", flush=True
                 )
     _print(rates, ratios, config)
-    return cluster.OK
+    return cli.OK
 
 
 def _write_photographs(folder: Path, config: SpeedConfig) -> list[bytes]:
@@ -102,7 +108,7 @@ def _train(source: Path, storage: Path, workers: int, config: SpeedConfig) -> fl
         "workers": str(workers),
     }
     with contextlib.redirect_stdout(io.StringIO()):
-        train.main(train.TrainConfig(source=str(source), storage=str(storage), name=name, **options))
+        train.main(TrainConfig(source=str(source), storage=str(storage), name=name, **options))
     rows = [row for row in logbook.read(str(storage / name)) if "loss" in row]
     return statistics.median(row["images_per_second"] for row in rows[1:])
 
@@ -120,4 +126,4 @@ def _print(rates: dict[str, list[float]], ratios: dict[str, list[float]], config
 
 
 if __name__ == "__main__":
-    cluster.command_line(main, SpeedConfig, "benchmarks.training_speed")
+    cli.run(partial(cyclopts.run, main))

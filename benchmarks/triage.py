@@ -20,13 +20,14 @@ it is neither grey nor tinted.
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Annotated, get_args
 
 import cv2
+import cyclopts
 import numpy as np
 import pyarrow.parquet as pq
-import tyro
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
@@ -34,7 +35,9 @@ from skimage import data
 
 from colorize_core import color, photo, triage
 from colorize_core.photo import Photo
-from jobs import cluster, sources
+from jobs import cli
+from jobs.cli import OPTIONS
+from jobs.storage import files, listing
 
 KINDS = get_args(triage.Kind)
 HUES = (70, 80, 95, 140, 230, 260, 300, 40)  # degrees in the ab plane: sepia, yellowed, green, cyanotype, selenium
@@ -44,13 +47,14 @@ SENTENCE = (
 )
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class TriageConfig:
     """Measure how often triage is wrong."""
 
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PHOTOGRAPHS")]
+    source: str
     """Colour photographs, or Parquet shards of them, to choose thresholds on and to report on."""
-    others: tuple[str, ...] = ()
+    _: KW_ONLY
+    others: Annotated[tuple[str, ...], cli.SEVERAL] = ()
     """More colour photographs, to report on alone."""
     historic: str | None = None
     """Real scans of black-and-white photographs."""
@@ -59,7 +63,7 @@ class TriageConfig:
     pages: int = 150
 
 
-def main(config: TriageConfig) -> int:
+def main(config: Annotated[TriageConfig, OPTIONS]) -> int:
     cv2.setNumThreads(1)
     names = _photographs(config.source)
     choosing = [name for name in names if name[0] % 2 == 0][: config.photographs]
@@ -80,26 +84,26 @@ def main(config: TriageConfig) -> int:
     found = {"text": Counter(triage.kind(Photo(page)) for page in pages(config.pages))}
     _print("pages", found)
     if config.historic:
-        scans = {file.path: photo.read(sources.read_bytes(file.uri)) for file in sources.list_sources(config.historic)}
+        scans = {file.path: photo.read(files.read_bytes(file.uri)) for file in listing.list_sources(config.historic)}
         kinds = {path: triage.kind(scan) for path, scan in scans.items()}
         _print(config.historic, {"scans": Counter(kinds.values())})
         for path, kind in kinds.items():
             if kind not in ("grey", "tinted"):
                 print(f"{kind}: {path}")
-    return cluster.OK
+    return cli.OK
 
 
 def _photographs(source: str) -> list[tuple[int, str, bytes]]:
     """Hash of the name, name, and encoded bytes of each photograph, in the order of the hashes."""
     found = []
-    for file in sources.list_sources(source):
+    for file in listing.list_sources(source):
         if file.uri.endswith(".parquet"):
             table = pq.read_table(file.uri)
             images = table["image"].to_pylist()
             names = table["path"].to_pylist() if "path" in table.column_names else range(len(images))
             photographs = [(str(name), image) for name, image in zip(names, images, strict=True)]
         else:
-            photographs = [(file.path, sources.read_bytes(file.uri))]
+            photographs = [(file.path, files.read_bytes(file.uri))]
         found += [(zlib.crc32(name.encode()), name, encoded) for name, encoded in photographs]
     return sorted(found)
 
@@ -216,4 +220,4 @@ def _print(title: str, found: dict[str, Counter]) -> None:
 
 
 if __name__ == "__main__":
-    cluster.command_line(main, TriageConfig, "benchmarks.triage")
+    cli.run(partial(cyclopts.run, main))

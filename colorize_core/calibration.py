@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import numpy as np
 from scipy.optimize import minimize
 
-from colorize_core import color, decoding, metrics
+from colorize_core import color, distribution, metrics
 from colorize_core.colorizer import Colorizer
-from colorize_core.decoding import Calibration
+from colorize_core.distribution import Calibration
 
 GAINS = 0.5, 4.0  # between which the gain is sought
 
@@ -36,7 +36,7 @@ def calibrate(colorizer: Colorizer, photographs: Iterable[np.ndarray]) -> None:
     differences = [colouring.expected_difference for colouring in colourings]
     pictures = (color.merge(grey, colouring.chroma[0]) for grey, colouring in zip(greys, colourings, strict=True))
     errors = [metrics.ciede2000(truth, rgb) for truth, rgb in zip(truths, pictures, strict=True)]
-    middle, width = _logistic(np.array(differences), np.array(errors) < decoding.TOLERABLE)
+    middle, width = _logistic(np.array(differences), np.array(errors) < distribution.TOLERABLE)
     colorizer.calibration = Calibration(round(gain, 4), round(middle, 4), round(width, 4))
 
 

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from colorize_core import __version__, color, decoding, network
-from colorize_core.decoding import Calibration
+from colorize_core import __version__, color, distribution, network
+from colorize_core.distribution import Calibration
 from colorize_core.photo import Photo
 from colorize_core.weights_file import HEADER, WeightsError, WeightsFile
 
@@ -61,7 +61,7 @@ class Colouring:
     confidence_map: np.ndarray | None = None
     """The same pixel by pixel, float32 (h, w), where it was asked for."""
     expected_difference: float | None = None
-    """What the confidence is computed from: a mean colour difference, see ``decoding``."""
+    """What the confidence is computed from: a mean colour difference, see ``distribution``."""
 
 
 class Colorizer:
@@ -121,7 +121,10 @@ class Colorizer:
         found = []
         for few in lightness.split(self.batch):
             output = self.output(few)
-            ab = decoding.chroma(decoding.probabilities(output), *how) if how else self.network.chroma(output.float())
+            if how:
+                ab = distribution.chroma(distribution.probabilities(output), *how)
+            else:
+                ab = self.network.chroma(output.float())
             found.append(ab.clamp(-128, 127).cpu())
         return torch.cat(found)
 
@@ -137,8 +140,8 @@ class Colorizer:
             return self._folded(batch)[: len(lightness)]
 
     def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
-        """What ``decoding`` takes beside the logits."""
-        chosen = decoding.DEFAULT_VIVIDNESS if vividness is None else vividness
+        """What ``distribution`` takes beside the logits."""
+        chosen = distribution.DEFAULT_VIVIDNESS if vividness is None else vividness
         return self.network.bins, self.network.prior, chosen, self.calibration.gain
 
     @torch.inference_mode()
@@ -178,20 +181,20 @@ class Colorizer:
 
         if not self.file.gives_distribution:
             return [Colouring([chroma]) for chroma in photographs(self.network.chroma(output.float()))]
-        probability = decoding.probabilities(output)
-        chosen = decoding.variants(probability, *self._how(vividness), variants)
+        probability = distribution.probabilities(output)
+        chosen = distribution.variants(probability, *self._how(vividness), variants)
         alternatives = zip(*map(photographs, chosen), strict=True)
-        difference = self._difference(probability, chosen[0], decoding.SPARSE).mean((1, 2))
-        sure = decoding.confidence(difference, self.calibration)
+        difference = self._difference(probability, chosen[0], distribution.SPARSE).mean((1, 2))
+        sure = distribution.confidence(difference, self.calibration)
         maps = [None] * len(probability)
         if confidence_map:
-            maps = decoding.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
+            maps = distribution.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
         each = zip(alternatives, sure.tolist(), maps, difference.tolist(), strict=True)
         return [Colouring(list(chroma), *rest) for chroma, *rest in each]
 
     def _difference(self, probability: Tensor, ab: Tensor, step: int = 1) -> Tensor:
         sparse = probability[:, ::step, ::step], self.network.bins, ab[..., ::step, ::step]
-        return decoding.expected_difference(*sparse)
+        return distribution.expected_difference(*sparse)
 
     def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""

@@ -1,26 +1,20 @@
 """The network as an ONNX file, for programs without PyTorch.
 
-    python -m colorize_core.export colorizer.onnx [--weights default]
-
 Inputs: ``lightness``, CIE L* in [0, 100], float32 (N, 1, H, W), H and W multiples of 32; and, for networks that give a
 distribution, ``vividness``, a float32 scalar in [0, 1]. Output: ``ab`` in CIE units, float32 (N, 2, h, w), as
 ``Colorizer.predict_ab`` in float32. N, H and W are free. Before it is written, the file is run in ONNX Runtime and
 compared with PyTorch, at two sizes.
 """
 
-import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor, nn
 
-from colorize_core import decoding
+from colorize_core import distribution
 from colorize_core.colorizer import Colorizer
-from colorize_core.weights_file import WeightsError
 
 TOLERANCE = 0.05  # CIE units in ab between ONNX Runtime and PyTorch, both in float32
 
@@ -35,7 +29,7 @@ class _Network(nn.Module):
         if vividness is None:
             return self.network.chroma(output).clamp(-128, 127)
         how = self.network.bins, self.network.prior, vividness, self.gain
-        return decoding.chroma(decoding.probabilities(output), *how).clamp(-128, 127)
+        return distribution.chroma(distribution.probabilities(output), *how).clamp(-128, 127)
 
 
 def to_onnx(colorizer: Colorizer) -> bytes:
@@ -47,7 +41,7 @@ def to_onnx(colorizer: Colorizer) -> bytes:
     inputs = {"lightness": torch.rand(2, 1, 64, 96) * 100}
     shapes = {"lightness": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}}
     if colorizer.file.gives_distribution:
-        inputs["vividness"] = torch.tensor(decoding.DEFAULT_VIVIDNESS)
+        inputs["vividness"] = torch.tensor(distribution.DEFAULT_VIVIDNESS)
         shapes["vividness"] = None
     model = _Network(colorizer).eval()
     with tempfile.TemporaryDirectory() as folder:
@@ -70,27 +64,3 @@ def to_onnx(colorizer: Colorizer) -> bytes:
         if not apart < TOLERANCE:
             raise RuntimeError(f"ONNX Runtime and PyTorch differ by {apart:.3g} in ab for an input of {shape}")
     return data
-
-
-def main(output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")], weights: str = "default") -> int:
-    """Write the network as an ONNX file.
-
-    Args:
-        output: Where to write it.
-        weights: `default`, the name of weights that ship, or the path or URI of a .safetensors file.
-    """
-    try:
-        data = to_onnx(Colorizer.load(weights, "cpu"))
-        output.write_bytes(data)
-    except ImportError as error:
-        print(f"error: {error.name} is not installed: pip install 'colorize[export]'", file=sys.stderr)
-        return 2
-    except (WeightsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"written: {output}, {len(data) / 1e6:.1f} MB, equal to PyTorch within {TOLERANCE} CIE units in ab")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="colorize_core.export"))

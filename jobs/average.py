@@ -8,32 +8,37 @@ run; it costs nothing when colouring.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-import tyro
 from safetensors.torch import load
 
 from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
-from jobs import cluster, shards, sources, train
-from jobs.cluster import UsageError
+from jobs import cli
+from jobs.cli import UsageError
+from jobs.storage.files import read_bytes, write_bytes
+from jobs.training import shards
+from jobs.training.config import TrainConfig
+from jobs.training.finish import calibrated, measured
+from jobs.training.run import SETTINGS
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class AverageConfig:
     """Average weights of the same network that were trained apart from a common start."""
 
-    weights: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS ...")]
+    weights: tuple[str, ...]
     """Two or more files of weights: names of those that ship, paths or URIs."""
-    run: Annotated[str, tyro.conf.arg(metavar="RUN")]
-    """Folder or URI of a run of jobs.train, STORAGE/NAME, whose validation photographs measure and calibrate."""
-    output: Annotated[str, tyro.conf.arg(metavar="FILE")]
+    _: KW_ONLY
+    run: str
+    """Folder or URI of a training run, STORAGE/NAME, whose validation photographs measure and calibrate the average."""
+    output: str
     """Path or URI of the average, a .safetensors file."""
-    shares: Annotated[tuple[float, ...], tyro.conf.arg(metavar="SHARE ...")] = ()
-    """Of each file, in their order; by default all alike."""
-    config: Annotated[str | None, tyro.conf.arg(metavar="YAML")] = None
-    """File with values for these options, by their names; those on the command line supersede them."""
+    shares: Annotated[tuple[float, ...], cli.SEVERAL] = ()
+    """Share of each file, in their order, as numbers above 0. Default: all alike."""
+    config: cli.ConfigFile = None
+    """YAML file with values for these options, by their names; the command line supersedes them."""
 
     def __post_init__(self):
         if len(self.weights) < 2:
@@ -42,7 +47,8 @@ class AverageConfig:
             raise UsageError(f"--shares must be {len(self.weights)} numbers above 0, one for each file")
 
 
-def main(config: AverageConfig) -> int:
+def main(config: Annotated[AverageConfig, cli.OPTIONS]) -> int:
+    """Average weights of one network that were trained apart from a common start: better than each of them."""
     files = [WeightsFile.read(path) for path in config.weights]
     networks = [f"{file.config['network']} {file.config['settings']}" for file in files]
     for file, network in zip(files, networks, strict=True):
@@ -52,18 +58,18 @@ def main(config: AverageConfig) -> int:
                 "trained from the same start"
             )
     try:
-        settings = json.loads(sources.read_bytes(f"{config.run}/{train.SETTINGS}"))
+        settings = json.loads(read_bytes(f"{config.run}/{SETTINGS}"))
         prepared = shards.read(f"{config.run}/data")
     except OSError as error:
         raise UsageError(f"{config.run} is not the folder of a run of jobs.train: {error}") from error
-    run = train.TrainConfig(**settings, storage="", input_side=files[0].config["input_side"])
+    run = TrainConfig(**settings, storage="", input_side=files[0].config["input_side"])
     shares = [share / sum(config.shares or [len(files)]) for share in config.shares or [1.0] * len(files)]
     mean = average(files, shares)
-    loss, mse = train.measured(mean.pack(), prepared, run, "validation")
+    loss, mse = measured(mean.pack(), prepared, run, "validation")
     mean.file.config["training"]["metrics"] = {"loss": loss, "mse": mse}
-    sources.write_bytes(config.output, train.calibrated(mean.pack(), prepared, run))
+    write_bytes(config.output, calibrated(mean.pack(), prepared, run))
     print(f"validation: loss {loss:.5g}  mse {mse:.5g}\nweights: {config.output}")
-    return cluster.OK
+    return cli.OK
 
 
 def average(files: list[WeightsFile], shares: list[float]) -> Colorizer:
@@ -84,5 +90,13 @@ def average(files: list[WeightsFile], shares: list[float]) -> Colorizer:
     return mean
 
 
+app = cli.app(
+    main,
+    "average",
+    """
+colorize average runs/a/weights.safetensors runs/b/weights.safetensors --run runs/a --output c.safetensors
+""",
+)
+
 if __name__ == "__main__":
-    cluster.command_line(main, AverageConfig, "jobs.average")
+    cli.command_line(app)

@@ -1,33 +1,22 @@
-"""Finding a Ray cluster or starting a local one, and ending a job with a sentence and an exit status."""
+"""Ray: finding a cluster or starting a local one, its machines, and waiting for them."""
 
-import argparse
 import contextlib
-import dataclasses
 import logging
 import math
 import os
-import re
 import signal
 import socket
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
+
+from jobs.cli import UsageError
 
 if TYPE_CHECKING:
     from ray.data import DataContext
-
-OK, FAILED, USAGE, SOME_ERRORS, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
-
-Config = TypeVar("Config")
-
-
-class UsageError(ValueError):
-    """Something the user asked for that cannot be done; the message says what, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +44,6 @@ class Machines:
         most = max(self.each, default=(0, 0), key=lambda machine: (machine[1], machine[0]))
         whose = f"the largest of the cluster's {len(self.each)} machines" if self.grows else "this machine"
         return f"{whose} has {most[0]} cores and {most[1]} GPUs"
-
-
-def number_range(option: str, text: str | None) -> tuple[int, int] | None:
-    """What an option says as N or MIN:MAX. Raises ``UsageError``."""
-    if text is None:
-        return None
-    try:
-        fewest, colon, most = text.partition(":")
-        numbers = int(fewest), int(most) if colon else int(fewest)
-    except ValueError:
-        raise UsageError(f"{option} must be a number or a range MIN:MAX, not {text}") from None
-    if not 1 <= numbers[0] <= numbers[1]:
-        raise UsageError(f"{option} must be at least 1, and a range MIN:MAX must rise, not {text}")
-    return numbers
 
 
 def start() -> None:
@@ -183,90 +158,6 @@ def _without_standard_error():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def command_line(main: Callable[[Config], int], config: type[Config], program: str) -> None:
-    """Parse the command line into ``config``, run ``main``, and exit with its status.
-
-    A ``UsageError`` becomes one sentence and status 2, as wrong options do.
-    """
-    import tyro
-
-    settings = (tyro.conf.FlagCreatePairsOff,)
-
-    def parsed() -> Config:
-        default, arguments = _from_file(config, sys.argv[1:])
-        return tyro.cli(config, prog=f"python -m {program}", args=arguments, default=default, config=settings)
-
-    run(lambda: main(parsed()))
-
-
-def _from_file(config: type[Config], arguments: list[str]) -> tuple[Config | None, list[str]]:
-    """Where the arguments name a file with --config: its values, as defaults of what the command line must name and
-    as arguments that those of the command line supersede.
-    """
-    import tyro
-    import yaml
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config")
-    path = parser.parse_known_args(arguments)[0].config
-    if path is None:
-        return None, arguments
-    try:
-        values = yaml.load(Path(path).read_text(), _yaml_loader())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"--config {path} cannot be read ({reason}): give a YAML file") from error
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    if not isinstance(values, dict):
-        raise UsageError(f"--config {path} must hold lines like `format: png`, with the names of the options")
-    values = {str(name).replace("-", "_"): value for name, value in values.items()}
-    if unknown := sorted(set(values) - set(fields) | set(values) & {"config"}):
-        raise UsageError(f"--config {path} has {', '.join(unknown)}; there are only {', '.join(fields)}")
-    missing = dataclasses.MISSING
-    required = [name for name, field in fields.items() if field.default is field.default_factory is missing]
-    given, lists = [], []
-    for name, value in values.items():
-        flag = "--" + name.replace("_", "-")
-        if isinstance(value, bool):  # as a flag, which exists for what differs from the default
-            given += [] if value == fields[name].default else [flag if value else f"--no-{flag[2:]}"]
-        elif isinstance(value, list | dict):  # in the end, or it would take what follows
-            if isinstance(value, dict):
-                value = [part for pair in value.items() for part in pair]
-            lists += [] if flag in arguments else [flag, *map(str, value)]
-        elif value is not None and name not in required:
-            given += [flag, str(value)]
-    default = config(**{name: values.get(name, tyro.MISSING) for name in required})
-    return default, [*given, *arguments, *lists]
-
-
-def _yaml_loader() -> type:
-    """YAML 1.1 but for its minutes and seconds: 1:16 is a range here, and not 76."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    text = ("tag:yaml.org,2002:str", re.compile(r"\d+:\d+$"))
-    found = yaml.SafeLoader.yaml_implicit_resolvers
-    Loader.yaml_implicit_resolvers = {first: [text, *resolvers] for first, resolvers in found.items()}
-    return Loader
-
-
-def run(job: Callable[[], int]) -> None:
-    """Run a job and exit: its status, or 2 with one sentence for a ``UsageError`` or unusable weights."""
-    from colorize_core.weights_file import WeightsError
-
-    try:
-        status = job()
-    except (UsageError, WeightsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = USAGE
-    except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
-        status = INTERRUPTED
-    sys.exit(status)
 
 
 def calm(context: "DataContext") -> None:

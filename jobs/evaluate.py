@@ -14,23 +14,23 @@ import json
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from colorize_core import color, decoding, metrics, photo, training
+from colorize_core import color, distribution, metrics, photo, training
 from colorize_core.colorizer import Colorizer
-from jobs import cluster, sources
-from jobs.cluster import UsageError
-from jobs.contact_sheet import contact_sheet
-from jobs.evaluation_page import evaluation_page, picture
+from jobs import cli, cluster
+from jobs.cli import UsageError
+from jobs.pages.contact_sheet import contact_sheet
+from jobs.pages.evaluation import evaluation_page, picture
+from jobs.storage import files, listing
 
 TRUTH, GREY, MEAN = "truth", "grey", "mean colour"
 METRICS = {
@@ -44,34 +44,35 @@ COLUMNS = {
 }  # fmt: skip
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(slots=True)
 class EvaluateConfig:
     """Measure colourings of colour photographs."""
 
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
-    """Folder, file or glob of colour photographs; local or any fsspec URI."""
-    weights: tuple[str, ...] = ("default",)
+    source: str
+    """Colour photographs: a folder, file or glob; on this machine or on any fsspec file system."""
+    _: KW_ONLY
+    weights: Annotated[tuple[str, ...], cli.SEVERAL] = ("default",)
     """Models to compare: `default`, names of weights that ship, paths or URIs of .safetensors files."""
-    vividness: tuple[float, ...] = ()
-    """Settings to compare, from 0 to 1, for models that have a choice; by default each model's own."""
-    variants: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Also measure the best of N variants, judged by PSNR, at each model's own vividness."""
-    output: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder or URI for evaluation.json and contact-sheet.png."""
+    vividness: Annotated[tuple[float, ...], cli.SEVERAL] = ()
+    """Settings to compare, from 0 to 1, for models that have a choice, beside each model's own."""
+    variants: int = 1
+    """Also measure the best of so many colourings, 1 to 5, judged by PSNR, at each model's own vividness."""
+    output: str | None = None
+    """Folder or URI for evaluation.json and contact-sheet.png. Default: only the table is printed."""
+    html: bool = False
+    """Write evaluation.html into it as well, with the pictures and figures of each photograph, the worst first."""
     sheet: int = 12
     """Photographs on the contact sheet, spread evenly over the source."""
-    html: bool = False
-    """Write evaluation.html as well, with the pictures and figures of each photograph, the worst first."""
     size: int = 256
-    """Side of the square that is compared, in pixels."""
+    """Side of the square that is compared, in pixels; a multiple of 64."""
 
     def __post_init__(self):
         if self.html and not self.output:
             raise UsageError("--html writes a page into --output: give that too")
         if self.size < 64 or self.size % 64:
             raise UsageError(f"--size must be a multiple of 64, not {self.size}")
-        if not 1 <= self.variants <= decoding.MAX_VARIANTS:
-            raise UsageError(f"--variants must lie between 1 and {decoding.MAX_VARIANTS}, not {self.variants}")
+        if not 1 <= self.variants <= distribution.MAX_VARIANTS:
+            raise UsageError(f"--variants must lie between 1 and {distribution.MAX_VARIANTS}, not {self.variants}")
         for vividness in self.vividness:
             if not 0 <= vividness <= 1:
                 raise UsageError(f"--vividness must lie in [0, 1], not {vividness}")
@@ -102,21 +103,26 @@ def settings(config: EvaluateConfig, colorizers: dict[str, Colorizer]) -> list[S
     return rows
 
 
-def main(config: EvaluateConfig) -> int:
-    files = sources.list_sources(config.source)
+def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
+    """Measure colourings of colour photographs that the models have not seen.
+
+    Each photograph is turned grey, coloured as an archive is, and compared with the truth; leaving it grey, and one
+    mean colour for all, stand beside the models.
+    """
+    photographs = listing.list_sources(config.source)
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
     cluster.start()
     cores = max(1, cluster.machines().cores)
     import ray
 
-    inputs = [{"uri": file.uri, "path": file.path} for file in files]
+    inputs = [{"uri": file.uri, "path": file.path} for file in photographs]
     blocks = 4 * cores
     sums = ray.data.from_items(inputs, override_num_blocks=blocks).map(_mean_chroma, fn_args=[config.size]).take_all()
     failed = {row["path"]: row["error"] for row in sums if row["error"]}
     for path, error in failed.items():
         print(f"left out: {path}: {error}", file=sys.stderr)
-    if len(failed) == len(files):
+    if len(failed) == len(photographs):
         raise UsageError(f"{config.source} holds no photograph that can be read: point to colour photographs")
     mean = np.mean([(row["a"], row["b"]) for row in sums if not row["error"]], axis=0)
 
@@ -125,15 +131,17 @@ def main(config: EvaluateConfig) -> int:
         _Evaluator,
         batch_size=8,
         fn_constructor_args=[chosen, config.size, mean.tolist(), config.html],
-        compute=ray.data.ActorPoolStrategy(size=min(cores, len(files))),
+        compute=ray.data.ActorPoolStrategy(size=min(cores, len(photographs))),
         num_cpus=1,
     )
     measured = sorted(rows.take_all(), key=lambda row: (row["path"], row["setting"]))
     report = _report(measured, chosen, min(cores, len(inputs)))
     _print(report, config, mean)
     if config.output:
-        output = sources.absolute(config.output)
-        sheet = _contact_sheet([f for f in files if f.path not in failed], colorizers, chosen, config)
+        output = files.absolute(config.output)
+        sheet = _contact_sheet(
+            [photograph for photograph in photographs if photograph.path not in failed], colorizers, chosen, config
+        )
         report |= {"source": config.source, "size": config.size, "left_out": failed}
         report["per_photograph"] = [
             # Without NaN, where there is no such figure.
@@ -142,20 +150,20 @@ def main(config: EvaluateConfig) -> int:
             if row["setting"] != TRUTH
         ]
         report["models"] = {weights: colorizer.file.model for weights, colorizer in colorizers.items()}
-        sources.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
-        sources.write_bytes(f"{output}/contact-sheet.png", sheet)
+        files.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
+        files.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
         if config.html:
             shown = [GREY, *(setting.name for setting in chosen), TRUTH]
             page = evaluation_page(config.source, _said(report, config, mean), _cells(report), measured, shown)
-            sources.write_bytes(f"{output}/evaluation.html", page)
+            files.write_bytes(f"{output}/evaluation.html", page)
             print(f"page: {output}/evaluation.html")
-    return cluster.SOME_ERRORS if failed else cluster.OK
+    return cli.SOME_ERRORS if failed else cli.OK
 
 
 def _square(uri: str, size: int) -> np.ndarray:
     """The central square of a photograph, sRGB (size, size, 3) uint8. Raises ``PhotoError`` or ``OSError``."""
-    return training.centre_square(photo.read(sources.read_bytes(uri)).rgb_8bit, size)
+    return training.centre_square(photo.read(files.read_bytes(uri)).rgb_8bit, size)
 
 
 def _mean_chroma(row: dict, size: int) -> dict:
@@ -248,7 +256,7 @@ def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict
             report["confidence"][setting.name] = {
                 "spearman": float(spearmanr(says, error).statistic),
                 "mean": float(says.mean()),
-                "tolerable": float((error < decoding.TOLERABLE).mean()),
+                "tolerable": float((error < distribution.TOLERABLE).mean()),
             }
     return report
 
@@ -282,12 +290,12 @@ def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
     for setting, found in report["confidence"].items():
         print(
             f"{setting}: confidence and CIEDE2000 have a Spearman correlation of {found['spearman']:.2f}; on average "
-            f"it says {found['mean']:.2f}, and {found['tolerable']:.2f} are below {decoding.TOLERABLE:g}"
+            f"it says {found['mean']:.2f}, and {found['tolerable']:.2f} are below {distribution.TOLERABLE:g}"
         )
 
 
 def _contact_sheet(
-    files: list[sources.Source], colorizers: dict[str, Colorizer], chosen: list[Setting], config: EvaluateConfig
+    files: list[listing.Source], colorizers: dict[str, Colorizer], chosen: list[Setting], config: EvaluateConfig
 ) -> bytes:
     """A PNG with a row per photograph: grey, each setting's colouring or its variants, truth."""
     headings = ["grey"]
@@ -308,5 +316,14 @@ def _contact_sheet(
     return png.getvalue()
 
 
+app = cli.app(
+    main,
+    "evaluate",
+    """
+colorize evaluate photographs
+colorize evaluate photographs --weights default mine.safetensors --vividness 0 1 --output report --html
+""",
+)
+
 if __name__ == "__main__":
-    cluster.command_line(main, EvaluateConfig, "jobs.evaluate")
+    cli.command_line(app)

@@ -21,6 +21,7 @@ from PIL import Image
 from skimage import data
 
 from jobs import colorize
+from jobs.coloring.config import ColorizeConfig
 
 pytestmark = pytest.mark.chaos
 
@@ -65,40 +66,47 @@ def check(output: Path, undisturbed: dict[str, bytes]) -> None:
 
 
 def test_a_driver_killed_twenty_times(scans, undisturbed, tmp_path):
+    """By how far it has come, not by the clock: as it starts, as its workers start, and after some photographs."""
     rng, output = random.Random(0), tmp_path / "out"
-    kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(command(scans, output), start_new_session=True, stdout=subprocess.DEVNULL)
-        before = len(outputs(output))
-        deadline = time.monotonic() + rng.uniform(2, 20)
-        # At a random moment of start-up in one case of three, else after a random number of photographs.
-        wanted = None if rng.random() < 1 / 3 else before + rng.randint(1, max(1, PHOTOGRAPHS // KILLS))
-        while process.poll() is None and (
-            time.monotonic() < deadline if wanted is None else len(list(output.glob("images/*"))) < wanted
+
+    def stored() -> int:
+        return len(list(output.glob("images/*.png")))
+
+    for kill in range(KILLS):
+        # What is left is for this kill and those that follow, and for the run that ends undisturbed.
+        some = stored() + rng.randint(1, max(1, (PHOTOGRAPHS - stored()) // (KILLS - kill + 1)))
+        process = subprocess.Popen(command(scans, output), start_new_session=True, stdout=subprocess.PIPE, text=True)
+        moment = ("it has counted its inputs", "its workers start", "photographs are stored")[kill % 3]
+        if kill % 3 == 0:
+            process.stdout.readline()
+        while process.poll() is None and not (
+            (kill % 3 == 0) or (kill % 3 == 1 and _workers(process.pid)) or (kill % 3 == 2 and stored() >= some)
         ):
-            time.sleep(0.01)
-        if process.poll() is not None:
-            break  # it was done
+            time.sleep(0.005)
+        assert process.poll() is None, f"kill {kill + 1}: the job ended by itself before {moment}: {stored()} stored"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        kills += 1
-        print(f"kill {kills}: {len(outputs(output))} photographs stored")
-    assert kills == KILLS, "the job ended before it was killed often enough"
+        print(f"kill {kill + 1}, when {moment}: {stored()} photographs stored")
     subprocess.run(command(scans, output), check=True)
     check(output, undisturbed)
 
 
-def test_actors_killed_again_and_again(scans, undisturbed, tmp_path):
+def test_workers_killed_again_and_again(scans, undisturbed, tmp_path):
     process = subprocess.Popen(command(scans, tmp_path / "out"))
     rng, kills = random.Random(1), 0
     while process.poll() is None and kills < 6:
-        time.sleep(rng.uniform(0.5, 3))
-        actors = [pid for pid in _processes("ColorizeActor") if _parent(_parent(pid)) == process.pid]
-        if actors and list(Path(tmp_path, "out").glob("images/*")):
-            os.kill(rng.choice(actors), signal.SIGKILL)
+        time.sleep(0.005)
+        workers = _workers(process.pid)
+        if workers and len(list(tmp_path.glob("out/images/*"))) > kills * PHOTOGRAPHS // 8:
+            os.kill(rng.choice(workers), signal.SIGKILL)
             kills += 1
-    assert process.wait(600) == 0 and kills >= 3
+    assert process.wait(600) == 0 and kills == 6
     check(tmp_path / "out", undisturbed)
+
+
+def _workers(driver: int) -> list[int]:
+    """The worker processes that colour for a driver; Ray starts them through a process of its own."""
+    return [pid for pid in _processes("ColorizeActor") if _parent(_parent(pid)) == driver]
 
 
 def _processes(name: str) -> list[int]:
@@ -236,7 +244,7 @@ def test_thousands_of_damaged_files(shared, tmp_path):
             content[:length] = other[:length]
         (tmp_path / f"scans/{i:04d}-{kind}").write_bytes(content)
     status = colorize.main(
-        colorize.ColorizeConfig(
+        ColorizeConfig(
             source=str(tmp_path / "scans"), output=str(tmp_path / "out"), format="tiff", if_color="recolor", timeout=30
         )
     )

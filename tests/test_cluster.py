@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.jobs.test_train import OPTIONS, history, newest_step, photographs, undisturbed  # noqa: F401, fixtures
 from tests.test_chaos import check, command, outputs
-from tests.test_train import OPTIONS, history, newest_step, photographs, undisturbed  # noqa: F401, fixtures
 
 pytestmark = pytest.mark.cluster
 

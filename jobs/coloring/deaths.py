@@ -1,0 +1,33 @@
+"""Which photographs a worker process died with: a file may crash or hang a decoder, and must not do so for ever."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+
+class Deaths:
+    """How often a process on this node died while it worked on a photograph: a file with a byte for each attempt that
+    has not ended. After a restart of the actor that is what its last process left."""
+
+    def __init__(self, run: str):
+        self.prefix = os.path.join(tempfile.gettempdir(), f"colorize-{run}-")
+
+    def count(self, id: str) -> int:
+        try:
+            return os.path.getsize(self.prefix + id)
+        except FileNotFoundError:
+            return 0
+
+    @contextlib.contextmanager
+    def counted(self, ids: list[str]) -> Iterator[None]:
+        for id in ids:
+            with open(self.prefix + id, "ab") as file:
+                file.write(b".")
+        yield
+        for id in ids:
+            self.forget(id)
+
+    def forget(self, id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.prefix + id)

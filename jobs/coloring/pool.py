@@ -1,0 +1,74 @@
+"""The pool of worker processes, and the way of the photographs through it."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import cluster
+from jobs.coloring.job import Format, Job
+from jobs.coloring.worker import ColorizeActor
+from jobs.storage.listing import LISTING
+
+if TYPE_CHECKING:
+    import ray.data
+
+
+BATCH = 64  # photographs that an actor is given at a time, at most: Ray takes tens of milliseconds for each batch
+BATCH_BYTES = 24 << 20  # of files in a batch, about, so that its rows come within seconds
+PARQUET_BATCH = 256  # photographs where a batch becomes a file
+BLOCKS = 8192  # at most about this many batches: each costs the driver some memory
+
+
+class Pool(NamedTuple):
+    """The processes of a job."""
+
+    least: int
+    most: int
+    """On a cluster they come and go with its machines."""
+    gpus: float
+    """Of each."""
+    threads: int
+    """Of each, to read and write."""
+
+
+def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, machines: cluster.Machines) -> Pool:
+    """Two processes share a GPU, so that one computes while the other reads and writes; without GPUs each has a core
+    to itself.
+    """
+    usual = min(2 * machines.gpus, machines.cores)
+    if wanted:
+        usual = min(max(usual, wanted[0]), wanted[1])
+    if gpus is None:
+        gpus = min(1.0, machines.gpus / max(1, usual))
+    room = machines.room(gpus)
+    least, most = wanted or (room, photographs if machines.grows else room)
+    least = max(1, min(least, photographs))
+    most = max(1, min(most, photographs))
+    threads = machines.cores // max(1, min(most, room)) if gpus else 1
+    return Pool(least, most, gpus, max(1, threads))
+
+
+def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
+    """The catalogue's rows of the photographs in ``todo``, made by the pool of actors while they are iterated over."""
+    import ray
+
+    inputs, size = todo.select(LISTING.names).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
+    return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(
+        ColorizeActor,
+        batch_size=size,  # of each block; with GPUs Ray insists on a number
+        batch_format="pyarrow",
+        fn_constructor_args=[replace(job, threads=actors.threads, on_gpu=actors.gpus > 0)],
+        compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
+        num_cpus=1,
+        num_gpus=actors.gpus,
+    )
+
+
+def _batch_size(todo: pa.Table, format: Format, actors: int) -> int:
+    """Photographs in each call of an actor: few of a small archive, or actors would idle in the end."""
+    each = max(1, (pc.sum(todo["bytes"]).as_py() or 0) // len(todo))
+    batch = PARQUET_BATCH if format == "parquet" else min(BATCH, BATCH_BYTES // each)
+    return max(1, min(batch, len(todo) // (4 * actors)), len(todo) // BLOCKS)

@@ -1,0 +1,67 @@
+"""A photograph on its way through a worker, and the row of the catalogue that grows with it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from colorize_core import photo
+from jobs.coloring.job import Policy
+from jobs.pages.thumbnails import Thumbnail
+
+if TYPE_CHECKING:
+    from colorize_core.colorizer import Colouring
+
+
+@dataclass(slots=True)
+class Scan:
+    """A photograph on its way."""
+
+    id: str
+    path: str
+    row: dict
+    data: bytes = b""
+    pages: list[photo.Page] = field(default_factory=list)
+    photographs: list[photo.Photo] = field(default_factory=list)
+    policy: Policy = "recolor"
+    colourings: list["Colouring"] = field(default_factory=list)
+    thumbnail: Thumbnail | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.row["status"] != "ok"
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes from decoding to storing, about: grey, colour, the encoder's own, the result."""
+        return len(self.data) + sum(12 * page.width * page.height * page.bits // 8 for page in self.pages)
+
+    def fail(self, reason: str, status: str = "error") -> None:
+        self.row |= {"status": status, "error": reason, "finished_at": datetime.now(UTC)}
+        self.data, self.photographs, self.thumbnail = b"", [], None
+
+    @contextlib.contextmanager
+    def accounted(self, doing: str) -> Iterator[None]:
+        """Add to its seconds, and let whatever goes wrong become its reason."""
+        started = time.monotonic()
+        try:
+            yield
+        except photo.PhotoError as error:
+            stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(self.path)
+            self.fail(str(error), "skipped" if stray else "error")
+        except OSError as error:
+            self.fail(f"{doing} it failed ({error}): check that the place exists, its permissions and its free space")
+        except MemoryError:
+            self.fail(f"{doing} it ran out of memory: give the workers more, or scale it down")
+        except Exception as error:
+            self.fail(f"{doing} it failed unexpectedly ({type(error).__name__}: {error}): please report this")
+        self.row["seconds"] += time.monotonic() - started
+
+
+def _has_image_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in Image.registered_extensions()

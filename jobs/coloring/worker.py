@@ -1,0 +1,239 @@
+"""What each process of the colouring job does: read, look at, colour and store photographs, a row for each."""
+
+import contextlib
+import faulthandler
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from colorize_core import __version__, color, encoding, metrics, photo, triage
+from jobs.coloring.deaths import Deaths
+from jobs.coloring.job import Job, container, output_name, source_id
+from jobs.coloring.scan import Scan
+from jobs.coloring.telemetry import Telemetry
+from jobs.machine import granted
+from jobs.machine.admission import Admission
+from jobs.pages import thumbnails
+from jobs.storage import files
+from jobs.storage.catalog import SCHEMA
+from jobs.storage.parquet import ParquetWriter
+
+FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
+TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
+MOST = 16  # of them, so that the first are stored soon
+WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
+
+
+class ColorizeActor:
+    """One worker process: takes batches of sources and returns their catalogue rows."""
+
+    def __init__(self, job: Job):
+        import torch  # here, since the driver imports this file too and needs none of it
+
+        from colorize_core.colorizer import Colorizer
+
+        self.job = job
+        self.colorizer = Colorizer.load(job.weights, None if job.on_gpu else "cpu")
+        if self.colorizer.device.type == "cpu":
+            torch.set_num_threads(1)  # the pool has a process per core
+        cv2.setNumThreads(1)
+        self.threads = ThreadPoolExecutor(job.threads)
+        self.deaths = Deaths(job.run)
+        self.telemetry = Telemetry()
+        self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        self.admission = Admission(granted.memory() // 2)
+        self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Columns of ``listing.LISTING`` to rows of ``catalog.SCHEMA``."""
+        rows, made = [], []
+        for portion in _portions(batch.to_pylist(), lambda source: source["bytes"], FETCHED):
+            scans = list(self.threads.map(self._fetch, portion))
+            rows += [scan.row for scan in scans]
+            for group in self._groups([scan for scan in scans if not scan.failed]):
+                with self.deaths.counted([scan.id for scan in group]):
+                    self._colorize(group)
+            made += [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]
+        if self.parquet:
+            self.parquet.flush()
+        if made:
+            with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
+                thumbnails.keep(self.job.output, made)
+        for row in rows:
+            self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again
+            self.telemetry.done(row)
+        return pa.Table.from_pylist(rows, SCHEMA)
+
+    def _groups(self, scans: list[Scan]) -> list[list[Scan]]:
+        """All together, but those alone that a process died with. Three deaths are enough: one with another cause may
+        meet a photograph that is alone, hardly two."""
+        alone, together = [], []
+        for scan in scans:
+            deaths = self.deaths.count(scan.id)
+            if deaths > 2:
+                scan.fail(
+                    f"it crashed the process that works on it, used up its memory, or took longer than "
+                    f"{self.job.timeout:.0f} s, three times: check the file, or raise --timeout"
+                )
+            else:
+                (alone if deaths else together).append(scan)
+        return [group for group in (*([scan] for scan in alone), together) if group]
+
+    def _fetch(self, source: dict) -> Scan:
+        uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
+        row = {
+            "id": source_id(path),
+            "source": files.printable(uri),
+            "source_version": source["version"],
+            "status": "ok",
+            "model": self.colorizer.file.model,
+            "settings": self.job.settings,
+            "provenance": self.job.provenance,
+            "seconds": 0.0,
+        }
+        scan = Scan(row["id"], path, row)
+        with scan.accounted("reading"), self.telemetry.timed("read"):
+            scan.data = self.telemetry.moved("read", files.read_bytes(uri))
+            row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
+        return scan
+
+    def _colorize(self, scans: list[Scan]) -> None:
+        with self._in_time():
+            list(self.threads.map(_measure, scans))
+        sound = [scan for scan in scans if not scan.failed]
+        for few in _portions(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
+            with self.admission.reserve(sum(scan.memory for scan in few)), self._in_time():
+                list(self.threads.map(self._decode, few))
+                self._predict([scan for scan in few if not scan.failed])
+                list(self.threads.map(self._store, [scan for scan in few if not scan.failed]))
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """End this process if it hangs, even in a decoder that lets no other thread run."""
+        faulthandler.dump_traceback_later(self.job.timeout, exit=True, file=sys.__stderr__)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _decode(self, scan: Scan) -> None:
+        """To grey levels and metadata; the policy for its kind is applied."""
+        with scan.accounted("reading"), self.telemetry.timed("decode"):
+            for page in range(len(scan.pages)):
+                photograph = photo.read(scan.data, page)
+                if page == 0:
+                    kind = triage.kind(photograph)
+                    scan.row |= {"kind": kind, "bits": photograph.bits}
+                    scan.row["height"], scan.row["width"] = photograph.pixels.shape[:2]
+                    scan.policy = self.job.policies[kind]
+                    if scan.policy == "skip":
+                        scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
+                        return
+                grey = photograph.grey
+                if self.job.format == "jpeg" and photograph.bits == 16:
+                    grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+                scan.photographs.append(replace(photograph, pixels=grey))  # lets go of any colour channels
+            wanted = container(self.job.format, scan.path)
+            if not encoding.holds(wanted, scan.photographs[0], len(scan.pages)):
+                scan.fail(_does_not_fit(wanted, scan))
+            scan.data = b""
+
+    def _predict(self, scans: list[Scan]) -> None:
+        from colorize_core.colorizer import Colouring
+
+        pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
+        greys = [grey for scan, grey in pages if scan.policy == "recolor"]
+        with self.telemetry.timed("network"):
+            colourings = self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map)
+        recolored = iter(colourings)
+        neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
+        for scan, _ in pages:
+            scan.colourings.append(next(recolored) if scan.policy == "recolor" else neutral)
+        for scan in scans:
+            known = [colouring.confidence for colouring in scan.colourings if colouring.confidence is not None]
+            scan.row["confidence"] = min(known, default=None)  # of its pages, that which needs a look the most
+
+    def _store(self, scan: Scan) -> None:
+        """Merge, encode and store one photograph, and complete its row."""
+        with scan.accounted("colouring"), self.telemetry.timed("store"):
+            xmp = None
+            if self.job.provenance:
+                version = f"{__version__} {self.colorizer.file.model}"
+                xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
+            name = output_name(self.job.format, scan.path)
+            for i in range(1, len(scan.colourings[0].chroma)):
+                files.write_bytes(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
+            if self.job.confidence_map and scan.colourings[0].confidence_map is not None:
+                files.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", _confidence_map(scan))
+            data = self.telemetry.moved("written", self._encoded(scan, 0, xmp))
+            scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
+            if self.parquet:
+                self.parquet.add(scan.row, name, data)
+            else:
+                uri = f"{self.job.output}/images/{name}"
+                files.write_bytes(uri, data)
+                scan.row["output"] = files.printable(uri)
+        scan.row["finished_at"] = datetime.now(UTC)
+
+    def _encoded(self, scan: Scan, variant: int, xmp: bytes | None) -> bytes:
+        def merged() -> Iterator[photo.Photo]:
+            """Page by page, so that one in colour is in memory at a time; the first variant comes last and lets go."""
+            scanned_pages = scan.photographs if variant == 0 else list(scan.photographs)
+            for colouring in scan.colourings:
+                scanned = scanned_pages.pop(0)
+                rgb = color.merge(scanned.pixels, colouring.chroma[variant])
+                if variant == 0 and "colorfulness" not in scan.row:  # the first page
+                    step = max(1, min(rgb.shape[:2]) // 128)
+                    scan.row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
+                    if self.job.thumbnails:
+                        scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
+                yield replace(scanned, pixels=rgb)
+
+        if (format := container(self.job.format, scan.path)) == "tiff":
+            return encoding.encode_tiff(merged(), xmp)
+        page = next(merged())
+        return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, xmp)
+
+
+def _confidence_map(scan: Scan) -> bytes:
+    """A grey PNG of the size of the scan's first page: 255 where the colour is surely right, 0 where it is a guess."""
+    height, width = scan.photographs[0].pixels.shape
+    levels = np.rint(255 * scan.colourings[0].confidence_map).astype(np.uint8)
+    return cv2.imencode(".png", cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR))[1].tobytes()
+
+
+def _does_not_fit(format: encoding.Format, scan: Scan) -> str:
+    first, several = scan.photographs[0], len(scan.pages) > 1
+    what = [f"{len(scan.pages)} pages"] if several else []
+    what += ["16 bits"] if first.bits == 16 and format == "jpeg" else []
+    what += ["alpha"] if first.alpha is not None and format == "jpeg" else []
+    what = " and ".join(what) or "x".join(map(str, first.pixels.shape))
+    others = "tiff or keep" if several else "png or tiff"
+    return f"it has {what}, which {format.upper()} does not hold: colour it with --format {others}"
+
+
+def _measure(scan: Scan) -> None:
+    with scan.accounted("reading"):
+        scan.pages = photo.measure(scan.data)
+        scan.row["pages"] = len(scan.pages)
+
+
+def _portions(items: list, size: Callable[[object], int], limit: int) -> Iterator[list]:
+    """Neighbours whose sizes add up to ``limit`` at most, or a single one that is larger."""
+    portion, total = [], 0
+    for item in items:
+        if portion and total + size(item) > limit:
+            yield portion
+            portion, total = [], 0
+        portion.append(item)
+        total += size(item)
+    if portion:
+        yield portion

@@ -1,0 +1,46 @@
+"""Write a network as an ONNX file, for programs without PyTorch; see ``colorize_core.export`` for its inputs."""
+
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from jobs import cli
+from jobs.cli import UsageError
+
+
+@dataclass(slots=True)
+class ExportConfig:
+    """Write a network as an ONNX file."""
+
+    file: Path
+    """Where to write it."""
+    _: KW_ONLY
+    weights: str = "default"
+    """`default`, the name of weights that ship, or the path or URI of a .safetensors file."""
+
+
+def main(config: Annotated[ExportConfig, cli.OPTIONS]) -> int:
+    """Write a network as an ONNX file, for programs without PyTorch.
+
+    The file is compared with PyTorch in ONNX Runtime before it is written.
+    """
+    from colorize_core import export
+    from colorize_core.colorizer import Colorizer
+
+    try:
+        data = export.to_onnx(Colorizer.load(config.weights, "cpu"))
+        config.file.write_bytes(data)
+    except ImportError as error:
+        raise UsageError(f"{error.name} is not installed: pip install 'colorize-archive[export]'") from error
+    except OSError as error:
+        raise UsageError(f"{config.file} cannot be written ({error}): choose another place") from error
+    print(
+        f"written: {config.file}, {len(data) / 1e6:.1f} MB, equal to PyTorch within {export.TOLERANCE} CIE units in ab"
+    )
+    return cli.OK
+
+
+app = cli.app(main, "export", "colorize export colorizer.onnx")
+
+if __name__ == "__main__":
+    cli.command_line(app)

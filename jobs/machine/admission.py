@@ -1,0 +1,57 @@
+"""Room in a node's memory, shared by every process on it: so many large scans at once, and no more."""
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+
+UNIT = 64 << 20  # bytes
+
+
+class Admission:
+    """Reservations of a node's memory, kept as locks on ranges of one file.
+
+    The kernel gives up a process's locks when it dies, however it dies. Every process of a user that names the same
+    ``path`` shares the same room. The file stays empty.
+    """
+
+    def __init__(self, budget: int, path: str | None = None):
+        """``budget`` is the room of the whole node, in bytes."""
+        self.units = max(1, budget // UNIT)
+        path = path or os.path.join(tempfile.gettempdir(), f"colorize-memory-{os.getuid()}")
+        self._file = open(path, "ab")  # noqa: SIM115, closing it would give up the locks
+
+    @contextlib.contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Wait for room for ``size`` bytes and hold it. What is larger than the whole room waits for all of it."""
+        wanted = min(self.units, -(-size // UNIT))
+        held: list[int] = []
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)  # a door: whoever collects room does so alone, in turn
+        try:
+            for unit in itertools.cycle(range(1, self.units + 1)):
+                if len(held) == wanted:
+                    break
+                if unit not in held and self._take(unit):  # a process may lock a range twice
+                    held.append(unit)
+                elif unit == self.units:
+                    time.sleep(0.02)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+        try:
+            yield
+        finally:
+            for unit in held:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, unit)
+
+    def _take(self, unit: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, unit)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise
+        return True

@@ -1,0 +1,114 @@
+"""The small pictures of the review page: jobs.colorize makes them while a photograph is in memory and keeps them in
+OUTPUT/review/made until the page is written; those that are missing then are made from what is stored.
+"""
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import TypedDict
+
+import cv2
+import imagecodecs
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from PIL import ExifTags, Image
+
+from colorize_core.photo import Photo
+from jobs.storage import files
+
+SIDE = 320  # pixels, the longer side
+QUALITY = 80  # of their JPEG
+CAPTION = 1000  # characters
+MADE = "review/made"
+KEPT = pa.schema([("output_sha256", pa.string()), ("jpeg", pa.binary()), ("caption", pa.string())])
+
+
+class Thumbnail(TypedDict):
+    jpeg: bytes
+    caption: str
+    """The words that EXIF has for the photograph, or nothing."""
+
+
+def of_pixels(rgb: np.ndarray, exif: bytes | None) -> Thumbnail:
+    """Of sRGB, (H, W, 3) uint8 or uint16, and the EXIF block that goes with it."""
+    words = Image.Exif()
+    if exif:
+        words.load(exif)
+    return {"jpeg": _jpeg(rgb), "caption": _caption(words)}
+
+
+def of_file(data: bytes) -> Thumbnail:
+    """Of the first page of what is stored. Raises Pillow's errors, ``OSError`` mostly, for what it cannot read."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a part of its size
+        return {"jpeg": _jpeg(np.asarray(image.convert("RGB"))), "caption": _caption(image.getexif())}
+
+
+def _jpeg(rgb: np.ndarray) -> bytes:
+    step = max(1, max(rgb.shape) // (4 * SIDE))  # of a large one not all is read
+    small = rgb[::step, ::step]
+    while max(small.shape) >= 2 * SIDE:  # halves are exact averages, and fast
+        height, width = (max(1, n // 2) for n in small.shape[:2])
+        small = cv2.resize(small[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    scale = min(1, SIDE / max(small.shape))
+    small = cv2.resize(small, [max(1, round(scale * n)) for n in small.shape[1::-1]], interpolation=cv2.INTER_LINEAR)
+    return imagecodecs.jpeg8_encode(Photo(small).rgb_8bit, level=QUALITY)
+
+
+def _caption(exif: Image.Exif) -> str:
+    """EXIF's description or comment (CIPA DC-008, 4.6.4 and 4.6.5), or nothing."""
+    words = exif.get(ExifTags.Base.ImageDescription)
+    words = words if isinstance(words, str) else ""  # anything may be stored there
+    with contextlib.suppress(UnicodeError):
+        words = words.encode("latin-1").decode()  # Pillow takes for Latin-1 what is UTF-8 more often
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment) or b""
+    if not words and isinstance(comment, bytes):
+        code = "utf-16-le" if comment.startswith(b"UNICODE") else "utf-8"
+        words = comment[8:].decode(code, "replace")
+    return words.strip("\0 ")[:CAPTION]
+
+
+def keep(output: str, made: Iterable[tuple[str, Thumbnail]]) -> None:
+    """Store these, of outputs by their digests, until the page is written."""
+    rows = [{"output_sha256": digest} | thumbnail for digest, thumbnail in made]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, KEPT), sink, compression="none", use_dictionary=False)
+    name = hashlib.sha256("".join(row["output_sha256"] for row in rows).encode()).hexdigest()[:20]
+    files.write_bytes(f"{output}/{MADE}/{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def kept(output: str) -> pa.Table:
+    """Which there are: columns ``output_sha256`` and ``made``, the file. One that is not whole counts as none."""
+    fs, root = url_to_fs(f"{output}/{MADE}")
+    fs.invalidate_cache(root)
+    found = [pa.table({"output_sha256": pa.array([], pa.string()), "made": pa.array([], pa.string())})]
+    for path in fs.ls(root, detail=False) if fs.exists(root) else []:
+        uri = f"{output}/{MADE}/{path.rpartition('/')[2]}"
+        with contextlib.suppress(pa.ArrowInvalid), fs.open(path, "rb") as file:
+            digests = pq.read_table(file, columns=["output_sha256"])
+            found.append(digests.append_column("made", pa.array([uri] * len(digests), pa.string())))
+    return pa.concat_tables(found)
+
+
+def read(uris: Iterable[str], digests: Iterable[str]) -> dict[str, Thumbnail]:
+    """What these files keep of these outputs, by their digests; nothing of files that cannot be read."""
+    wanted, found = pa.array(digests, pa.string()), {}
+    for uri in uris:
+        try:
+            table = pq.read_table(pa.BufferReader(files.read_bytes(uri)))
+        except (OSError, pa.ArrowInvalid):
+            continue
+        for row in table.filter(pc.is_in(table["output_sha256"], value_set=wanted)).to_pylist():
+            found[row.pop("output_sha256")] = row
+    return found
+
+
+def forget(output: str) -> None:
+    """Delete all that are kept."""
+    fs, root = url_to_fs(f"{output}/{MADE}")
+    if fs.exists(root):
+        fs.rm(root, recursive=True)

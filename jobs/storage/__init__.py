@@ -1,0 +1,1 @@
+"""Files, listings, the catalogue: everything that is read from and written to storage. Knows nothing of Ray."""

@@ -1,0 +1,125 @@
+"""Colour photographs as rows of Parquet files, instead of as millions of small files.
+
+The column ``image`` is a struct {bytes, path}, which Hugging Face Datasets and DuckDB read as it is.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from jobs.storage.catalog import Catalog
+from jobs.storage.files import printable, write_bytes
+
+FILE_BYTES = 128 << 20  # of photographs in a file, unless a single one is larger
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # as in the catalogue
+        ("source", pa.string()),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+
+
+class ParquetWriter:
+    """Collects photographs and writes them to files of a bounded size under ``OUTPUT/parquet``.
+
+    A file is named after its content, so that the same photographs give the same file. Nothing is stored before
+    ``flush``, which also tells the catalogue rows where their photographs are.
+    """
+
+    def __init__(self, output: str):
+        self.folder = f"{output}/parquet"
+        self._rows: list[dict] = []
+        self._images: list[dict] = []
+        self._bytes = 0
+
+    def add(self, row: dict, path: str, data: bytes) -> None:
+        """A photograph with its catalogue row; ``path`` is its name."""
+        if self._bytes + len(data) > FILE_BYTES:
+            self.flush()
+        self._bytes += len(data)
+        self._rows.append(row)
+        self._images.append({"bytes": data, "path": printable(path)})
+
+    def flush(self) -> None:
+        rows, images = self._rows, self._images
+        self._rows, self._images, self._bytes = [], [], 0
+        if not rows:
+            return
+        columns = [[row[name] for row in rows] if name != "image" else images for name in SCHEMA.names]
+        try:
+            uri = _write(self.folder, pa.table(columns, schema=SCHEMA))
+        except OSError as error:
+            reason = f"its Parquet file could not be written ({error}): check permissions and free space"
+            for row in rows:
+                row |= {"status": "error", "error": reason}
+            return
+        for row in rows:
+            row["output"] = uri
+
+
+def _write(folder: str, table: pa.Table) -> str:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="none", row_group_size=64)  # what it holds is compressed already
+    data = sink.getvalue()
+    uri = f"{folder}/part-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
+    write_bytes(uri, data)
+    return uri
+
+
+def sweep(catalog: Catalog, output: str) -> None:
+    """Leave every photograph in exactly one file, the one that its catalogue row names.
+
+    A kill can leave photographs without a row, and a photograph that is coloured again supersedes one in an older
+    file: such files are written anew without them, or deleted. Where a file is missing or torn, the source version in
+    its rows is cleared, so that their photographs are coloured again.
+    """
+    folder = f"{output}/parquet"
+    fs, root = url_to_fs(folder)
+    fs.invalidate_cache(root)
+    present = {path.rpartition("/")[2]: path for path in fs.ls(root, detail=False)} if fs.exists(root) else {}
+    rows = catalog.read(["id", "output", "status"])
+    rows = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.starts_with(rows["output"], f"{folder}/")))
+    files = rows.group_by("output").aggregate([("id", "list")]).to_pylist()
+    current = {file["output"].rpartition("/")[2]: file["id_list"] for file in files}
+
+    def held(name: str) -> int:
+        """Photographs in a file; -1 where it is missing or torn."""
+        try:
+            with fs.open(present[name], "rb") as file:
+                return pq.read_metadata(file).num_rows
+        except (KeyError, OSError, pa.ArrowInvalid):
+            return -1
+
+    with ThreadPoolExecutor(16) as threads:
+        counts = dict(zip(current, threads.map(held, current), strict=True))
+    lost = [id for name, ids in current.items() if counts[name] < len(ids) for id in ids]
+    if lost:
+        reason = "its Parquet file is missing or torn: the same command colours it again"
+        catalog.append(_changed(catalog, lost, {"status": "error", "error": reason, "source_version": ""}))
+    for name, ids in current.items():
+        if counts[name] > len(ids):
+            with fs.open(present[name], "rb") as file:
+                table = pq.read_table(file)
+            uri = _write(folder, table.filter(pc.is_in(table["id"], pa.array(ids))))
+            catalog.append(_changed(catalog, ids, {"output": uri}))
+    for name, path in present.items():
+        if name not in current or counts[name] != len(current[name]):
+            fs.rm(path)
+
+
+def _changed(catalog: Catalog, ids: list[str], values: dict) -> pa.Table:
+    """The current rows of ``ids`` with other values in some columns."""
+    rows = catalog.read()
+    rows = rows.filter(pc.is_in(rows["id"], pa.array(ids)))
+    for name, value in values.items():
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), pa.array([value] * len(rows), rows.schema.field(at).type))
+    return rows

@@ -1,0 +1,47 @@
+"""The end of a run: its best weights are calibrated, measured on the test split, and stored."""
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from colorize_core import colorizer, objective, training
+from colorize_core.weights_file import WeightsFile
+from jobs.training import shards, stream
+from jobs.training.config import TrainConfig
+
+CALIBRATED_ON = 1000  # photographs, at most
+
+
+def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
+    """The weights' file with what colours need beside the network, measured on photographs of the validation split
+    that are chosen with the same weights as in training.
+    """
+    from colorize_core.calibration import calibrate
+
+    model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
+    model.input_side = config.input_side or config.size
+    if model.file.gives_distribution:
+        held_out = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
+        weights = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
+        heap = np.cumsum([weights[group] for group in held_out["group"].to_pylist()])
+        count = min(CALIBRATED_ON, len(heap))
+        chosen = np.searchsorted(heap, (np.arange(count) + 0.5) / count * heap[-1])
+        calibrate(model, map(training.decode, held_out["image"].take(chosen).to_pylist()))
+    return model.pack()
+
+
+def measured(weights: bytes, prepared: shards.Prepared, config: TrainConfig, split: str) -> tuple[float, float]:
+    """Loss and mean squared error in the seed's units of weights, a file's content, on a split."""
+    model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
+    batches = stream.validation_batches(prepared, split, config.batch_size, config.size)
+    minimised = config.objective or objective.default(model.network)
+    loss, mse, count = training.validate(model.network, batches, minimised, model.device).tolist()
+    return loss / count, mse / count
+
+
+def remove_leftovers(run: str, kept: set[str]) -> None:
+    """Delete checkpoints that a kill left half-written or half-deleted."""
+    fs, root = url_to_fs(run)
+    for path in fs.ls(root, detail=False):
+        name = path.rstrip("/").rpartition("/")[2]
+        if name.startswith("checkpoint_") and not name.endswith(".json") and name not in kept:
+            fs.rm(path, recursive=True)

@@ -1,0 +1,258 @@
+"""Photographs for training, stored once: decoded, checked, resized, in Parquet shards of JPEG bytes.
+
+The shards form one sequence, ordered by a hash of the photographs' names. So a split is a stretch of the sequence,
+the same for the same names, and neighbours in it have nothing to do with each other.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from jobs.cli import UsageError
+from jobs.storage import listing
+from jobs.storage.files import printable, read_bytes, write_bytes
+
+SPLITS = ("train", "validation", "test")
+PHOTOGRAPHS_PER_TASK = 512
+PHOTOGRAPHS_PER_ROW_GROUP = 32  # small, since training reads short stretches
+SUMMARY = "summary.json"
+
+
+def class_of(path: str) -> str:
+    """Of a photograph, by its path: what stands before the number, as in Oxford-IIIT Pet, or else its folder."""
+    *folders, name = path.split("/")
+    numbered = re.fullmatch(r"(.+)_\d+\.\w+", name)
+    return numbered[1] if numbered else "".join(folders[-1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is made of the photographs; training cuts its crops from that."""
+
+    source: str
+    side: int
+    """Shorter side of what is stored, in pixels."""
+    split: tuple[float, float, float]
+    """Training, validation and test: shares that add up to 1, or counts."""
+    only: tuple[str, ...] = ()
+    """Classes to use; all of them where it is empty."""
+    balance: str | None = None
+    """Column of the Parquet files, or "class", that is kept for balancing."""
+    min_chroma: float = 2.0
+    """Mean absolute ab, in CIE units, below which a photograph counts as grey."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A sequence of photographs in ``folder``: training, then validation, then test."""
+
+    folder: str
+    parts: list[list]
+    """[name, photographs] of each shard, in order."""
+    counts: dict[str, int]
+    """Photographs per split."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Photographs that are not in the sequence, by reason."""
+    groups: dict[str, int] = field(default_factory=dict)
+    """Photographs per value of the column for balancing."""
+
+    def stretch(self, split: str) -> range:
+        """Indices of a split in the sequence."""
+        stops = list(accumulate(self.counts[name] for name in SPLITS))
+        stop = stops[SPLITS.index(split)]
+        return range(stop - self.counts[split], stop)
+
+    def take(self, indices: np.ndarray | range) -> pa.Table:
+        """The photographs at these places of the sequence, in this order: ``image`` (JPEG bytes), ``group``, ``name``.
+
+        Reads the row groups that hold them and nothing else.
+        """
+        indices = np.asarray(indices, np.int64)
+        fs, root = url_to_fs(self.folder)
+        tables, first, places = [], 0, np.empty(len(indices), np.int64)
+        found = 0
+        for name, rows in self.parts:
+            here = np.flatnonzero((indices >= first) & (indices < first + rows))
+            if len(here):
+                wanted = indices[here] - first
+                groups = np.unique(wanted // PHOTOGRAPHS_PER_ROW_GROUP)
+                with fs.open(f"{root}/{name}", "rb") as file:
+                    table = pq.ParquetFile(file).read_row_groups(groups.tolist(), columns=["image", "group", "name"])
+                group = np.searchsorted(groups, wanted // PHOTOGRAPHS_PER_ROW_GROUP)
+                tables.append(table.take(group * PHOTOGRAPHS_PER_ROW_GROUP + wanted % PHOTOGRAPHS_PER_ROW_GROUP))
+                places[here] = found + np.arange(len(here))
+                found += len(here)
+            first += rows
+        return pa.concat_tables(tables).take(places) if tables else pa.table({"image": [], "group": [], "name": []})
+
+
+def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Prepared:
+    """Turn the files of a source into shards in ``folder``, once: where they are, nothing is done again.
+
+    Raises ``UsageError`` where the photographs do not suffice for the split, or where the folder holds the shards of
+    something else.
+    """
+    import ray
+
+    fs, root = url_to_fs(folder)
+    made_from = json.loads(json.dumps(asdict(recipe) | {"files": len(files)}))
+    if fs.exists(f"{root}/{SUMMARY}"):
+        before = json.loads(fs.cat_file(f"{root}/{SUMMARY}"))["made_from"]
+        for key, value in made_from.items():
+            if value != before.get(key):
+                raise UsageError(
+                    f"{folder} was prepared with {key} = {before.get(key)}, not {value}: choose another --name"
+                )
+        return read(folder)
+    if fs.exists(root):
+        fs.rm(root, recursive=True)  # what an interrupted preparation left
+    fs.makedirs(root, exist_ok=True)
+
+    groups = [[file] for file in files if file.uri.endswith(".parquet")]
+    photographs = [file for file in files if not file.uri.endswith(".parquet")]
+    chosen = [file for file in photographs if not recipe.only or _is_of(file.path, recipe.only)]
+    groups += [chosen[i : i + PHOTOGRAPHS_PER_TASK] for i in range(0, len(chosen), PHOTOGRAPHS_PER_TASK)]
+    if not groups:
+        there = sorted({class_of(file.path) for file in photographs})
+        raise UsageError(
+            f"{recipe.source} holds no photographs of class {', '.join(recipe.only)}: "
+            f"there are {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}"
+        )
+    items = [{"uris": [file.uri for file in group], "paths": [file.path for file in group]} for group in groups]
+    parts = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .flat_map(_photographs, fn_args=[recipe])
+        .sort("key")
+        .map_batches(_write_part, batch_size=None, batch_format="pyarrow", fn_args=[folder, _thresholds(recipe.split)])
+        .take_all()
+    )
+    parts.sort(key=lambda part: part["file"])
+    left_out = sum((Counter(json.loads(part["left_out"])) for part in parts), Counter())
+    total = sum(part["rows"] for part in parts)
+    if recipe.split[0] < 1:
+        stops = [sum(part[split] for part in parts) for split in SPLITS[:2]]
+        counts = [stops[0], stops[1] - stops[0], total - stops[1]]
+    else:
+        counts = [int(count) for count in recipe.split]
+    reasons = f"(left out: {', '.join(f'{n:,} {why}' for why, n in left_out.most_common()) or 'none'})"
+    if sum(counts) > total:
+        raise UsageError(
+            f"--split asks for {sum(counts):,} photographs, {recipe.source} gives {total:,} {reasons}: "
+            "ask for fewer or give more"
+        )
+    for split, count, asked in zip(SPLITS, counts, recipe.split, strict=True):
+        if asked and not count:
+            raise UsageError(
+                f"{recipe.source} leaves no photographs for the {split} split {reasons}: give more colour photographs"
+            )
+    prepared = {
+        "parts": [[part["file"], part["rows"]] for part in parts if part["rows"]],
+        "counts": dict(zip(SPLITS, counts, strict=True)),
+        "left_out": dict(left_out.most_common()),
+        "groups": dict(sum((Counter(json.loads(part["groups"])) for part in parts), Counter())),
+    }
+    summary = json.dumps({"made_from": made_from} | prepared, indent=1)
+    write_bytes(f"{folder}/{SUMMARY}", summary.encode())
+    return read(folder)
+
+
+def read(folder: str) -> Prepared:
+    """What ``prepare`` made before."""
+    summary = json.loads(read_bytes(f"{folder}/{SUMMARY}"))
+    del summary["made_from"]
+    return Prepared(folder, **summary)
+
+
+def _thresholds(split: tuple[float, float, float]) -> tuple[int, int]:
+    """Keys at which training and validation end, for a split into shares."""
+    return int(split[0] * 2**63), int((split[0] + split[1]) * 2**63)
+
+
+def _key(name: str) -> int:
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _is_of(path: str, classes: tuple[str, ...]) -> bool:
+    return bool({class_of(path), *path.split("/")[:-1]} & set(classes))
+
+
+def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
+    """A row for each photograph in a task's files; what is left out has a reason and no image."""
+    from colorize_core import training  # imports PyTorch, which the processes that only read shards do without
+
+    for name, group, data in _encoded(row, recipe):
+        reason, image = "", b""
+        if isinstance(data, str):
+            reason = data
+        elif recipe.only and group not in recipe.only and not _is_of(name, recipe.only):
+            reason = "of another class"
+        else:
+            try:
+                image = training.prepare(data, recipe.side, recipe.min_chroma)
+            except training.Unsuitable as unsuitable:
+                reason = str(unsuitable)
+        name = printable(name)
+        yield {"key": _key(name), "name": name, "group": group, "image": image, "reason": reason}
+
+
+def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str]]:
+    """Name, group and encoded bytes (or why there are none) of each photograph in a task's files."""
+    for uri, path in zip(row["uris"], row["paths"], strict=True):
+        try:
+            if uri.endswith(".parquet"):
+                yield from _in_parquet(uri, path, recipe.balance)
+            else:
+                yield path, class_of(path), read_bytes(uri)
+        except (OSError, pa.ArrowInvalid):
+            yield path, "", "unreadable file"
+
+
+def _in_parquet(uri: str, path: str, balance: str | None) -> Iterator[tuple[str, str, bytes | str]]:
+    with fsspec.open(uri, "rb") as file:
+        shard = pq.ParquetFile(file)
+        there = shard.schema_arrow.names
+        if "image" not in there:
+            yield path, "", "Parquet file without a column called image"
+            return
+        if balance and balance != "class" and balance not in there:
+            yield path, "", f"Parquet file without a column called {balance}"
+            return
+        columns = ["image", *({"path", balance} & set(there))]
+        number = 0
+        for batch in shard.iter_batches(64, columns=columns):
+            for values in batch.to_pylist():
+                image, name = values["image"], values.get("path")
+                if isinstance(image, dict):
+                    image, name = image["bytes"], name or image["path"]
+                name = name or f"{path}#{number}"
+                number += 1
+                group = str(values[balance]) if balance in values else class_of(name)
+                yield name, group, image if image is not None else "without an image"
+
+
+def _write_part(table: pa.Table, folder: str, thresholds: tuple[int, int]) -> dict[str, list]:
+    """Store a sorted stretch of the sequence under a name that sorts as it does."""
+    left_out = Counter(reason for reason in table["reason"].to_pylist() if reason)
+    table = table.filter(pc.equal(table["reason"], ""))
+    keys = table["key"].to_numpy()
+    name = f"part-{keys[0]:016x}.parquet" if len(keys) else ""
+    if name:
+        with fsspec.open(f"{folder}/{name}", "wb") as file:
+            kept = table.select(["key", "name", "group", "image"])
+            pq.write_table(kept, file, row_group_size=PHOTOGRAPHS_PER_ROW_GROUP, compression="none")
+    groups = Counter(table["group"].to_pylist())
+    row = {"file": name, "rows": len(keys), "groups": json.dumps(groups), "left_out": json.dumps(left_out)}
+    row |= {split: int((keys < stop).sum()) for split, stop in zip(SPLITS, thresholds, strict=False)}
+    return {column: [value] for column, value in row.items()}

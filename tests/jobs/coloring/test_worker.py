@@ -1,0 +1,272 @@
+"""What one process of the job does with photographs of every kind; no Ray is started."""
+
+import io
+import os
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+from PIL import Image
+from skimage import data
+
+from colorize_core import color, encoding, photo
+from jobs.coloring import worker
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.job import Job, container, output_name
+from jobs.coloring.worker import ColorizeActor
+from jobs.storage import files, listing
+
+CAMERA = data.camera()[:256, :320]
+
+
+def image(pixels, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def tiff(*pages: np.ndarray, **options) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in pages:
+            writer.write(page, **options)
+    return file.getvalue()
+
+
+def job(scans, output, run: str = f"test-{os.getpid()}", **options) -> Job:
+    config = ColorizeConfig(source=str(scans), output=str(output), timeout=60, **options)
+    return replace(config.job, run=run)
+
+
+@pytest.fixture
+def colorize(tmp_path):
+    """Colours files given by name; returns their rows by name and reads an output."""
+
+    def run(files: dict[str, bytes], **options) -> dict[str, dict]:
+        scans, output = tmp_path / "scans", tmp_path / "out"
+        for name, content in files.items():
+            (scans / name).parent.mkdir(parents=True, exist_ok=True)
+            (scans / name).write_bytes(content)
+        inputs = listing.listing(str(scans))
+        rows = ColorizeActor(job(scans, output, **options))(inputs).to_pylist()
+        return {path.decode(): row for path, row in zip(inputs["path"].to_pylist(), rows, strict=True)}
+
+    return run
+
+
+def output_of(row: dict) -> Path:
+    assert row["status"] == "ok", row["error"]
+    return Path(row["output"])
+
+
+@pytest.mark.parametrize(
+    "format, path, expected",
+    [
+        ("png", "a/b.JPG", "a/b.JPG.png"),
+        ("jpeg", "b.tif", "b.tif.jpg"),
+        ("keep", "b.tif", "b.tif.tif"),
+        ("keep", "b.JPEG", "b.JPEG.jpg"),
+        ("keep", "b.webp", "b.webp.png"),
+        ("parquet", "b.jpg", "b.jpg.png"),
+    ],
+)
+def test_names_are_a_function_of_the_path(format, path, expected):
+    assert output_name(format, path) == expected
+
+
+def test_work_per_photograph(tmp_path, monkeypatch):
+    """Seconds depend on the machine; these counts are what they are made of."""
+    scans, calls = tmp_path / "scans", Counter()
+    scans.mkdir()
+    for i in range(16):  # in turn upright and across
+        Image.fromarray(CAMERA if i % 2 else CAMERA.T.copy()).save(scans / f"{i}.jpg")
+
+    def count(module, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(*arguments, **options):
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for module, name in ((files, "read_bytes"), (files, "write_bytes"), (photo, "measure"), (photo, "read")):
+        count(module, name)
+    for module, name in ((encoding, "encode"), (color, "merge"), (color, "grey_of")):
+        count(module, name)
+    actor = ColorizeActor(job(scans, tmp_path / "out"))
+    seen = []
+    actor.colorizer._folded.register_forward_pre_hook(lambda network, inputs: seen.append(len(inputs[0])))
+    inputs = listing.listing(str(scans))
+    rows = actor(inputs)
+    each_once = dict.fromkeys(["read_bytes", "measure", "read", "encode", "merge"], 16)
+    assert calls == each_once | {"write_bytes": 16 + 1}, (
+        "grey JPEGs are read, decoded, merged, encoded and written once, never converted; thumbnails together"
+    )
+    assert seen == [2] * 8, "the network sees them in twos"
+    assert inputs.nbytes / 16 < 1000 and rows.nbytes / 16 < 1000, "pixels go through Ray's object store"
+
+
+def test_keep_keeps_the_container(colorize):
+    files = {"a.jpg": image(CAMERA, "JPEG"), "a.tif": tiff(CAMERA), "a.png": image(CAMERA, "PNG")}
+    rows = colorize(files | {"a.bmp": image(CAMERA, "BMP")}, format="keep")
+    formats = {name: Image.open(output_of(row)).format for name, row in rows.items()}
+    assert formats == {"a.jpg": "JPEG", "a.tif": "TIFF", "a.png": "PNG", "a.bmp": "PNG"}
+    kept = photo.read(output_of(rows["a.tif"]).read_bytes())
+    assert np.array_equal(color.grey_of(kept.pixels), CAMERA)
+    assert container("keep", "a.bmp") == "png"
+
+
+def test_jpeg_is_eight_bits_and_close_in_lightness(colorize):
+    deep = CAMERA.astype(np.uint16) * 257
+    row = colorize({"deep.tif": tiff(deep)}, format="jpeg")["deep.tif"]
+    grey = color.grey_of(np.asarray(Image.open(output_of(row))))
+    assert row["bits"] == 16 and np.abs(grey.astype(int) - CAMERA).mean() < 1
+
+
+def test_what_a_format_does_not_hold_is_said(colorize):
+    alpha = image(np.dstack([CAMERA, CAMERA]), "PNG")
+    pages = tiff(CAMERA, CAMERA[::-1])
+    rows = colorize({"pages.tif": pages}) | {"alpha.png": colorize({"alpha.png": alpha}, format="jpeg")["alpha.png"]}
+    assert "it has alpha, which JPEG does not hold: colour it with --format png or tiff" in rows["alpha.png"]["error"]
+    assert "it has 2 pages, which PNG does not hold: colour it with --format tiff or keep" in rows["pages.tif"]["error"]
+    assert not list(Path(rows["pages.tif"]["source"]).parents[1].glob("out/images/*"))
+
+
+def test_every_page_of_a_tiff_is_coloured(colorize):
+    pages = [CAMERA, CAMERA[:100, ::-1].astype(np.uint16) * 257, data.coins()]
+    row = colorize({"album.tif": tiff(*pages)}, format="tiff")["album.tif"]
+    assert row["pages"] == 3
+    content = output_of(row).read_bytes()
+    for number, page in enumerate(pages):
+        colored = photo.read(content, number).pixels
+        assert colored.dtype == page.dtype and np.array_equal(color.grey_of(colored), page)
+        assert np.ptp(colored, axis=2).max() > 0, f"page {number + 1} is grey"
+
+
+def test_policies(colorize):
+    sepia = np.rint(CAMERA[..., None] * [1.0, 0.85, 0.65]).astype(np.uint8)
+    files = {
+        "colour.png": image(data.astronaut(), "PNG"),
+        "sepia.png": image(sepia, "PNG"),
+        "grey.png": image(CAMERA, "PNG"),
+        "text.png": image(data.page(), "PNG"),
+    }
+    rows = colorize(files)
+    assert {name: row["kind"] for name, row in rows.items()} == {
+        "colour.png": "color", "sepia.png": "tinted", "grey.png": "grey", "text.png": "text",
+    }  # fmt: skip
+    assert rows["colour.png"]["status"] == "skipped" and "--if-color recolor" in rows["colour.png"]["error"]
+    assert np.ptp(np.asarray(Image.open(output_of(rows["text.png"]))), axis=2).max() == 0, "text stays grey"
+    tinted = np.asarray(Image.open(output_of(rows["sepia.png"])))
+    assert np.array_equal(color.grey_of(tinted), color.grey_of(sepia)), "coloured from its own lightness"
+
+    rows = colorize(files, if_color="recolor", if_tinted="skip", if_text="recolor")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "colour.png": "ok", "sepia.png": "skipped", "grey.png": "ok", "text.png": "ok",
+    }  # fmt: skip
+    assert np.ptp(np.asarray(Image.open(output_of(rows["text.png"]))), axis=2).max() > 0
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "tiff"])
+def test_provenance_can_be_left_out(colorize, format):
+    row = colorize({"a.png": image(CAMERA, "PNG")}, format=format)["a.png"]
+    assert row["provenance"] and b"compositeWithTrainedAlgorithmicMedia" in output_of(row).read_bytes()
+    row = colorize({"a.png": image(CAMERA, "PNG")}, format=format, provenance=False)["a.png"]
+    assert not row["provenance"] and b"xmpmeta" not in output_of(row).read_bytes()
+
+
+def test_parquet_holds_what_png_would(colorize):
+    files = {"a.png": image(CAMERA, "PNG"), "b/c.jpg": image(data.coins(), "JPEG"), "bad.jpg": b"\xff\xd8\xff"}
+    pngs = colorize(files)
+    rows = colorize(files, format="parquet")
+    assert {row["status"] for row in rows.values()} == {"ok", "error"}
+    table = pq.read_table(rows["a.png"]["output"]).to_pylist()
+    assert [row["image"]["path"] for row in table] == ["a.png.png", "b/c.jpg.png"]
+    for row, name in zip(table, ("a.png", "b/c.jpg"), strict=True):
+        assert row["image"]["bytes"] == output_of(pngs[name]).read_bytes()
+
+
+def test_files_that_vanish_or_cannot_be_stored_are_rows(tmp_path):
+    (tmp_path / "scans").mkdir()
+    for name in ("gone.png", "here.png", "unstorable.png"):
+        (tmp_path / "scans" / name).write_bytes(image(CAMERA, "PNG"))
+    files = listing.listing(str(tmp_path / "scans"))
+    (tmp_path / "scans/gone.png").unlink()
+    (tmp_path / "out/images/unstorable.png.png").mkdir(parents=True)  # something is in the way
+    gone, here, unstorable = ColorizeActor(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
+    assert (gone["status"], here["status"], unstorable["status"]) == ("error", "ok", "error")
+    assert "reading it failed" in gone["error"] and "colouring it failed" in unstorable["error"]
+    assert gone["finished_at"] and gone["source_sha256"] is None and unstorable["output"] is None
+
+
+def test_what_is_decoded_at_a_time_is_bounded(tmp_path, monkeypatch):
+    """In pixels, not in files: a bucket of small files may hold large scans."""
+    (tmp_path / "scans").mkdir()
+    for i in range(6):
+        blank = np.full((1000, 1000 + i), 90, np.uint8)
+        (tmp_path / f"scans/{i}.png").write_bytes(image(blank, "PNG"))
+    reserved = []
+
+    class Recording(ColorizeActor):
+        def _predict(self, scans):
+            reserved.append(len(scans))
+            super()._predict(scans)
+
+    monkeypatch.setattr(worker, "TOGETHER", 26_000_000)  # bytes: two of them
+    rows = Recording(job(tmp_path / "scans", tmp_path / "out"))(listing.listing(str(tmp_path / "scans")))
+    assert rows["status"].to_pylist() == ["ok"] * 6 and reserved == [2, 2, 2]
+
+
+def test_a_photograph_that_three_processes_died_with_is_a_row(tmp_path):
+    """From the second time on it is alone, so that no other photograph is blamed."""
+
+    class Death(BaseException):
+        """Ends a process as a crash would: nothing is tidied up."""
+
+    class Dying(ColorizeActor):
+        def _decode(self, scan):
+            if scan.path in ("1.png", "3.png"):
+                raise Death
+            super()._decode(scan)
+
+    for i in range(5):
+        Path(tmp_path, "scans").mkdir(exist_ok=True)
+        (tmp_path / f"scans/{i}.png").write_bytes(image(CAMERA[i:], "PNG"))
+    files = listing.listing(str(tmp_path / "scans"))
+    for _ in range(5):
+        with pytest.raises(Death):
+            Dying(job(tmp_path / "scans", tmp_path / "out"))(files)
+    rows = Dying(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "error", "ok", "error", "ok"]
+    assert "three times" in rows[1]["error"]
+    assert not list(Path(tempfile.gettempdir()).glob(f"colorize-test-{os.getpid()}-*"))
+
+
+def test_variants_and_confidence_map(colorize, tmp_path):
+    """A TIFF of two pages: each variant has both; the map is of the first page's size."""
+    pages = tiff(CAMERA, CAMERA[:128])
+    row = colorize({"a.tif": pages}, format="keep", variants=3, confidence_map=True)["a.tif"]
+    out = tmp_path / "out"
+    assert row["status"] == "ok" and 0 <= row["confidence"] <= 1
+    pictures = [tifffile.TiffFile(out / folder / "a.tif.tif") for folder in ("images", "variants/2", "variants/3")]
+    assert all(len(picture.pages) == 2 for picture in pictures)
+    first, *others = (picture.pages[0].asarray() for picture in pictures)
+    for other in others:
+        assert np.abs(first.astype(int) - other).mean() > 2
+        assert np.array_equal(color.grey_of(other), CAMERA)
+    confidence = np.asarray(Image.open(out / "confidence/a.tif.png"))
+    assert confidence.shape == CAMERA.shape and confidence.dtype == np.uint8 and confidence.std() > 0
+
+
+def test_what_is_not_coloured_has_no_confidence(colorize, tmp_path):
+    page = np.full((300, 200), 255, np.uint8)
+    page[40:260:12, 20:180] = 0
+    row = colorize({"page.png": image(page, "PNG")}, confidence_map=True, variants=2)["page.png"]
+    assert row["status"] == "ok" and row["kind"] == "text" and row["confidence"] is None
+    assert not (tmp_path / "out/confidence").exists() and not (tmp_path / "out/variants").exists()

@@ -1,0 +1,115 @@
+import os
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import UsageError
+from jobs.storage import files, listing
+
+
+@pytest.fixture
+def archive(tmp_path):
+    for path in ("1912/a.jpg", "1912/a.tif", "b ü [1].png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(path.encode())
+    return tmp_path
+
+
+def paths(source) -> list[str]:
+    return [file.path for file in listing.list_sources(str(source))]
+
+
+def test_a_folder_is_listed_recursively_and_in_order(archive):
+    assert (
+        paths(archive)
+        == paths(f"{archive}/")
+        == paths(f"file://{archive}")
+        == ["1912/a.jpg", "1912/a.tif", "b ü [1].png"]
+    )
+    assert [files.read_bytes(file.uri).decode() for file in listing.list_sources(str(archive))] == paths(archive)
+
+
+def test_a_single_file_and_a_glob(archive):
+    assert paths(archive / "1912/a.tif") == ["a.tif"]
+    assert paths(archive / "1912/*.jpg") == ["a.jpg"]
+    assert paths(archive / "*/a.*") == ["1912/a.jpg", "1912/a.tif"]
+    assert paths(archive / "b ü [1].png") == ["b ü [1].png"], "brackets in a file's name are not a glob"
+
+
+def test_a_version_changes_with_the_file(archive):
+    path = archive / "1912/a.jpg"
+    before = listing.list_sources(str(path))[0].version
+    os.utime(path, (1, 1))
+    assert listing.list_sources(str(path))[0].version != before
+
+
+@pytest.mark.parametrize(
+    "source, said", [("nowhere", "does not exist"), ("", "holds no files"), ("*.gif", "holds no files")]
+)
+def test_what_cannot_be_listed_is_said(tmp_path, source, said):
+    with pytest.raises(UsageError, match=said):
+        listing.list_sources(str(tmp_path / source))
+
+
+def test_an_unknown_protocol_is_said():
+    with pytest.raises(UsageError, match="cannot be listed"):
+        listing.list_sources("gopher://example/photos")
+
+
+def test_written_files_are_whole_or_absent(tmp_path, monkeypatch):
+    target = tmp_path / "deep/er/x.png"
+    files.write_bytes(str(target), b"first")
+
+    def full(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError):
+        files.write_bytes(str(target), b"second")
+    assert target.read_bytes() == b"first"
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"], "a leftover"
+
+
+def test_a_file_uri_is_a_path_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.write_bytes(f"file://{tmp_path}/out/x.png", b"x")
+    assert (tmp_path / "out/x.png").read_bytes() == b"x"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert files.absolute("out/") == files.absolute(f"file://{tmp_path}/out") == str(tmp_path / "out")
+    assert files.absolute("s3://bucket/out/") == "s3://bucket/out"
+
+
+def test_written_through_any_file_system():
+    files.write_bytes("memory://bucket/a/b.png", b"x")
+    assert fsspec.filesystem("memory").cat("/bucket/a/b.png") == b"x"
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv", "parquet"])
+def test_a_list_names_files(archive, tmp_path_factory, kind):
+    folder = tmp_path_factory.mktemp("list")
+    (folder / "near.png").write_bytes(b"near")
+    names = [f"{archive}/1912/a.jpg", "near.png", f"file://{archive}/1912/a.tif", "gone.png", "../outside.png"]
+    path = folder / f"list.{kind}"
+    if kind == "txt":
+        path.write_text("\n".join([*names, "", names[0]]))
+    elif kind == "csv":
+        path.write_text("title,uri\n" + "".join(f"x,{name}\n" for name in names))
+    else:
+        pq.write_table(pa.table({"title": ["x"] * 5, "uri": names}), path)
+    files = {file.path: file for file in listing.list_sources(str(path))}
+    jpeg, tiff = f"{archive}/1912/a.jpg".lstrip("/"), f"{archive}/1912/a.tif".lstrip("/")
+    assert set(files) == {jpeg, tiff, "near.png", "gone.png", "outside.png"}, "no path leads out of OUTPUT"
+    assert files.read_bytes(files[jpeg].uri) == b"1912/a.jpg"
+    assert files.read_bytes(files["near.png"].uri) == b"near"
+    assert files[tiff].version and not files["gone.png"].version, "what does not exist is listed too"
+    path.write_bytes(b"") if kind == "txt" else path.write_bytes(path.read_bytes())
+    if kind == "txt":
+        with pytest.raises(UsageError, match="names no files"):
+            listing.list_sources(str(path))
+
+
+def test_printable_names_lead_back_to_the_file():
+    for name in (os.fsdecode(b"caf\xe9/\xff.png"), "spa\u00df \u6771\u4eac.png", r"C:\users\udo.png"):
+        assert files.unprintable(files.printable(name)) == name

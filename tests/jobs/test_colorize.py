@@ -1,0 +1,274 @@
+"""The bulk job, on a small archive with good and bad files."""
+
+import ctypes
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import ExifTags, Image
+
+from benchmarks.exactness import fraction_kept
+from colorize_core import encoding, photo
+from colorize_core.colorizer import Colorizer
+from colorize_core.weights_file import WeightsFile
+from jobs import colorize
+from jobs.coloring import pool
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.worker import ColorizeActor
+from jobs.storage.catalog import SCHEMA
+
+STATUS = {
+    "coffee-16-bit.tif": "ok",
+    "notes.txt": "skipped",
+    "places/motorcycle.png": "ok",
+    "places/rocket-cut-short.jpg": "error",
+    "places/rocket.jpg": "ok",
+    "portraits/astronaut.jpg": "ok",
+    "portraits/cameraman.png": "ok",
+    "portraits/chelsea.jpg": "ok",
+}
+
+
+def run(source, output, **options) -> int:
+    return colorize.main(ColorizeConfig(source=str(source), output=str(output), **options))
+
+
+def catalog(output) -> dict[str, dict]:
+    """Rows by path relative to the source; reads the bare files, as any user of Parquet would."""
+    rows = pq.read_table(f"{output}/catalog").to_pylist()
+    assert len({row["id"] for row in rows}) == len(rows), "an input has two rows"
+    return {row["source"].partition("/scans/")[2]: row for row in rows}
+
+
+def outputs(output) -> dict[str, bytes]:
+    images = Path(output, "images")
+    return {str(path.relative_to(images)): path.read_bytes() for path in sorted(images.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def job(ray_local, samples, tmp_path_factory):
+    """(exit status, scans, output) of one run over the sample archive."""
+    output = tmp_path_factory.mktemp("colour")
+    return run(samples / "scans", output), samples / "scans", output
+
+
+def test_every_input_has_a_row_and_every_good_one_a_photograph(job):
+    status, _, output = job
+    rows = catalog(output)
+    assert status == 3, "some inputs have error rows"
+    assert {path: row["status"] for path, row in rows.items()} == STATUS
+    assert sorted(outputs(output)) == sorted(f"{path}.png" for path, status in STATUS.items() if status == "ok")
+    assert "cut short" in rows["places/rocket-cut-short.jpg"]["error"]
+    assert "not an image" in rows["notes.txt"]["error"]
+
+
+def test_photographs_keep_size_depth_and_grey(job):
+    _, scans, output = job
+    for path, row in catalog(output).items():
+        if row["status"] != "ok":
+            continue
+        scan, colour = photo.read((scans / path).read_bytes()), photo.read(Path(row["output"]).read_bytes())
+        assert colour.pixels.dtype == scan.pixels.dtype and colour.bits == row["bits"]
+        assert colour.pixels.shape == (*scan.grey.shape, 3) == (row["height"], row["width"], 3)
+        assert fraction_kept(scan.grey, colour.pixels) == 1.0
+    assert rows_of(output, "bits") == {8, 16}
+
+
+def rows_of(output, column: str) -> set:
+    return {row[column] for row in catalog(output).values() if row["status"] == "ok"}
+
+
+def test_rows_tell_what_was_done(job):
+    _, scans, output = job
+    table = pq.read_table(f"{output}/catalog")
+    assert table.schema.names == SCHEMA.names
+    rows = catalog(output)
+    row = rows["portraits/astronaut.jpg"]
+    assert row["source"] == str(scans / "portraits/astronaut.jpg")
+    assert row["source_sha256"] == hashlib.sha256((scans / "portraits/astronaut.jpg").read_bytes()).hexdigest()
+    assert row["output_sha256"] == hashlib.sha256(Path(row["output"]).read_bytes()).hexdigest()
+    assert row["model"] == WeightsFile.read().model
+    assert row["colorfulness"] > 1 and row["seconds"] > 0 and row["finished_at"].year > 2000
+    assert rows["places/rocket-cut-short.jpg"]["output"] is None
+
+
+def test_photographs_carry_what_the_scan_carried_and_say_who_coloured_them(job):
+    _, _, output = job
+    image = Image.open(output / "images/portraits/chelsea.jpg.png")
+    assert image.getexif()[ExifTags.Base.DateTime] == "1969:07:20 20:17:40"
+    assert ExifTags.Base.Orientation not in image.getexif() and image.size == (451, 300)
+    description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
+    assert description["DigitalSourceType"] == encoding.DIGITAL_SOURCE_TYPE
+    assert WeightsFile.read().model in description["AISystemVersionUsed"]
+    tiff = Image.open(output / "images/coffee-16-bit.tif.png")
+    assert round(tiff.info["dpi"][0]) == 600
+
+
+def test_the_job_colours_as_the_plain_path_does(job):
+    _, scans, output = job
+    plain = Colorizer.load("default", "cpu").colorize(photo.read((scans / "places/motorcycle.png").read_bytes()))
+    assert np.abs(plain.astype(int) - np.asarray(Image.open(output / "images/places/motorcycle.png.png"))).max() <= 1
+
+
+def test_the_same_command_again_does_nothing_and_changes_are_noticed(job, capsys, tmp_path, samples):
+    import shutil
+
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    (scans / "sub").mkdir(parents=True)
+    Image.fromarray(np.full((40, 60), 90, np.uint8)).save(scans / "a.png")
+    (scans / "sub/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    assert run(scans, output) == 3
+    before = outputs(output), pq.read_table(f"{output}/catalog")
+    capsys.readouterr()
+
+    assert run(scans, output) == 3
+    assert "2 already done" in capsys.readouterr().out
+    assert (outputs(output), pq.read_table(f"{output}/catalog")) == before
+
+    Image.fromarray(np.full((50, 60), 90, np.uint8)).save(scans / "sub/b.png")  # a new one
+    Image.fromarray(np.full((30, 60), 90, np.uint8)).save(scans / "a.png")  # a changed one
+    assert run(scans, output) == 3
+    assert "1 already done" in capsys.readouterr().out
+    assert {path: row["height"] for path, row in catalog(output).items()} == {
+        "a.png": 30,
+        "sub/b.png": 50,
+        "sub/broken.jpg": None,
+    }
+
+    shutil.copy(scans / "a.png", scans / "sub/spare.png")
+    os.replace(scans / "sub/spare.png", scans / "sub/broken.jpg")  # mended: a PNG, whatever its name says
+    os.chmod(scans / "a.png", 0o644)
+    assert run(scans, output) == 0
+    assert catalog(output)["sub/broken.jpg"]["status"] == "ok"
+
+
+def test_names_from_everywhere(ray_local, tmp_path):
+    latin_1 = os.fsdecode(b"caf\xe9.png")  # not UTF-8, as old disks have them
+    names = ["a.jpg.png", "a.png", "spaß & 東京 'quote\".png", "[1].png", "100%.png", latin_1]
+    (tmp_path / "scans").mkdir()
+    for name in names:
+        with open(tmp_path / "scans" / name, "wb") as file:
+            Image.fromarray(np.full((32, 32), 90, np.uint8)).save(file, "PNG")
+    assert run(tmp_path / "scans", tmp_path / "out") == 0
+    assert sorted(outputs(tmp_path / "out")) == sorted(f"{name}.png" for name in names)
+    assert r"caf\udce9.png" in catalog(tmp_path / "out")
+
+
+def test_a_killed_job_continues_and_two_actors_equal_one(ray_local, tmp_path, samples):
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    base = np.asarray(Image.open(samples / "scans/places/motorcycle.png"))
+    for i in range(48):
+        Image.fromarray(base[i : i + 256, i : i + 320]).save(scans / f"{i:02d}.png")
+    assert run(scans, tmp_path / "undisturbed", actors="1") == 0
+
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(output.glob("images/*.png")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    written = len(list(output.glob("images/*.png")))
+    assert 0 < written < 48, "the kill came too early or too late to show anything"
+
+    assert run(scans, output) == 0
+    assert len(catalog(output)) == 48
+    assert outputs(output) == outputs(tmp_path / "undisturbed")
+    leftovers = [path for path in output.rglob("*") if path.name.endswith(".partial")]
+    assert not leftovers
+
+
+def test_s3_in_and_out(ray_local, samples):
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("archive")
+    s3.put(str(samples / "scans"), "archive/scans", recursive=True)
+    assert run("s3://archive/scans", "s3://archive/colour") == 3
+    found = s3.find("archive/colour/images")
+    assert len(found) == sum(status == "ok" for status in STATUS.values())
+    Image.open(io.BytesIO(s3.cat_file("archive/colour/images/places/rocket.jpg.png"))).load()
+    rows = pq.read_table("archive/colour/catalog", filesystem=s3).to_pylist()
+    assert {row["source"].removeprefix("s3://archive/scans/"): row["status"] for row in rows} == STATUS
+    assert run("s3://archive/scans", "s3://archive/colour") == 3, "and again, with nothing to do"
+
+
+def test_difficult_files(ray_local, shared, tmp_path):
+    assert run(shared / "odd", tmp_path, format="keep", if_color="recolor") == 3
+    rows = pq.read_table(tmp_path / "catalog").to_pylist()
+    assert len(rows) == 173
+    for row in rows:
+        if row["status"] == "ok":
+            with Image.open(row["output"]) as image:
+                image.load()
+                assert image.size == (row["width"], row["height"])
+        else:
+            assert row["status"] == "error" and len(row["error"]) > 40
+    assert sum(row["status"] == "ok" for row in rows) == 151
+
+
+def hold_the_gil(seconds: int) -> None:
+    """As a decoder written in C can: no other thread of the process runs meanwhile."""
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+class FaultyActor(ColorizeActor):
+    """Its decoder crashes its process at some photographs, and hangs at others."""
+
+    def _decode(self, scan):
+        if "crash" in scan.path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "hang" in scan.path:
+            hold_the_gil(600)
+        super()._decode(scan)
+
+
+def test_a_file_that_crashes_or_hangs_the_decoder_is_a_row(ray_local, tmp_path, monkeypatch):
+    (tmp_path / "scans").mkdir()
+    for i in range(20):
+        name = {7: "crash.png", 13: "hang.png"}.get(i, f"{i:02d}.png")
+        Image.fromarray(np.full((32, 40 + i), 90, np.uint8)).save(tmp_path / "scans" / name)
+    monkeypatch.setattr(pool, "ColorizeActor", FaultyActor)
+    assert run(tmp_path / "scans", tmp_path / "out", timeout=2.0, actors="1") == 3
+    rows = catalog(tmp_path / "out")
+    assert len(rows) == 20
+    assert {path for path, row in rows.items() if row["status"] != "ok"} == {"crash.png", "hang.png"}
+    assert "three times" in rows["crash.png"]["error"] and "--timeout" in rows["hang.png"]["error"]
+
+
+def test_a_hopeless_job_stops_early(ray_local, tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    for i in range(200):
+        (tmp_path / f"scans/{i:03d}.jpg").write_bytes(b"\xff\xd8\xff" + bytes([i]))
+    assert run(tmp_path / "scans", tmp_path / "out", max_error_rate=0.5) == 1
+    assert "--max-error-rate 0.5" in capsys.readouterr().err
+    assert 100 <= len(catalog(tmp_path / "out")) <= 200, "what was done is recorded"
+
+
+def test_for_machines_and_without_doing_anything(ray_local, tmp_path, samples, capsys):
+    options = {"source": str(samples / "scans"), "output": str(tmp_path / "out"), "format": "parquet", "json": True}
+    assert colorize.main(ColorizeConfig(**options, dry_run=True)) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["todo"] == 8 and planned["why"] == {"new": 8} and planned["core_seconds"] > 0
+    assert not (tmp_path / "out").exists()
+
+    assert colorize.main(ColorizeConfig(**options)) == 3
+    said = capsys.readouterr()
+    summary = json.loads(said.out)
+    assert summary["status"] == {"ok": 6, "error": 1, "skipped": 1} and summary["kind"] == {"grey": 6}
+    assert {group["status"] for group in summary["reasons"]} == {"error", "skipped"}
+    assert "6 coloured, 1 failed, 1 skipped" in said.err
+    table = pq.read_table(summary["photographs"])
+    assert len(table) == 6 and table.schema.field("image").type.names == ["bytes", "path"]
+    used = json.loads((tmp_path / f"out/settings/{summary['settings']}.json").read_text())
+    assert used["format"] == "parquet" and used["model"] == summary["model"]
