@@ -12,6 +12,9 @@ from cyclopts.config import Dict
 OK, FAILED, USAGE, SOME_ERRORS, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 LINE_SECONDS = 10  # between two lines of progress in a log
 
+_USUAL = Group("Options", sort_key=1)
+USUAL = Parameter(group=_USUAL)
+"""Marks an option that a first run may need, where the others are for experts."""
 EXPERTS = Parameter(group=Group("For experts", sort_key=2))
 """Marks an option that few people need."""
 OPTIONS = Parameter(name="*")
@@ -52,9 +55,12 @@ def app(main: Callable[..., int], name: str, examples: str) -> App:
     """
     shown = "".join(f"\n    {line}" for line in examples.strip().splitlines())
     return App(
-        name=name, default_command=main, version_flags=(), help_epilogue=f"Examples:\n{shown}\n\n{STATUSES}",
-        help_format="markdown",
-    )  # fmt: skip
+        name=name,
+        default_command=main,
+        version_flags=(),
+        group_parameters=_USUAL,
+        help_epilogue=f"Examples:\n{shown}\n\n{STATUSES}",
+    )
 
 
 def command_line(app: App, arguments: list[str] | None = None) -> None:

@@ -3,15 +3,10 @@
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Literal
 
-from cyclopts import Group, Parameter
-
 from colorize_core import training
 from colorize_core.network import Upsampling
 from jobs import cli
-from jobs.cli import UsageError
-
-USUAL = Parameter(group=Group("Parameters", sort_key=1))
-"""Marks the options that a first run may need; all others, those of the recipe among them, are for experts."""
+from jobs.cli import USUAL, UsageError
 
 
 @dataclass
