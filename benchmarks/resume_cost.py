@@ -22,7 +22,7 @@ from rich.table import Table
 from colorize_core.weights_file import WeightsFile
 from jobs import cli
 from jobs.cli import OPTIONS
-from jobs.coloring.config import ColorizeConfig, settings_digest
+from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import source_id
 from jobs.storage import listing
 from jobs.storage.catalog import SCHEMA, Catalog
@@ -75,7 +75,7 @@ def finish(scans: str, output: str) -> None:
     count = len(files)
     config = ColorizeConfig(source=scans, output=output)
     same = {
-        "status": "ok", "model": WeightsFile.read().model, "settings": settings_digest(config.lasting),
+        "status": "ok", "model": WeightsFile.read().model, "settings": config.job.digest("recolor"),
         "kind": "grey", "provenance": True, "width": 4000, "height": 3000, "bits": 8, "pages": 1,
         "colorfulness": 20.0, "seconds": 1.0, "finished_at": int(time.time() * 1e6),
     }  # fmt: skip

@@ -8,34 +8,39 @@ OUTPUT/catalog/*.parquet. The same command again continues where it stopped. Exi
 inputs have error rows, 2 wrong usage, 1 the job failed.
 """
 
+import contextlib
 import json
+import os
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colorize_core import __version__
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
 from jobs.cli import UsageError
 from jobs.coloring import todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
+from jobs.coloring.identity import identified
 from jobs.coloring.job import Job
 from jobs.coloring.pool import pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
 from jobs.storage import parquet
-from jobs.storage.catalog import Catalog
+from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.files import printable, write_bytes
-from jobs.storage.listing import listing
+from jobs.storage.listing import base, listing
+from jobs.storage.output import Lease, Place
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
+ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
 ENOUGH_TO_JUDGE = 100  # photographs before --max-error-rate applies
 
 
@@ -48,64 +53,120 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     started = time.monotonic()
     out = sys.stderr if config.json else sys.stdout
     job = config.job
-    output, settings = job.output, job.settings
     inputs = listing(config.source)
-    todo.check_apart(config.source, inputs, output)
-    inputs = inputs.append_column("id", todo.ids(inputs["path"]))
-    job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
-    decided = todo.decided(inputs, config) if config.only else {}
+    todo.check_apart(config.source, inputs, job.output)
     weights = _checked(WeightsFile.read(config.weights))
     try:
         weights.check(config.vividness, config.variants)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    catalog = Catalog(output)
-    try:
-        if not config.dry_run:
-            catalog.create()
-            if config.format == "parquet":
-                parquet.sweep(catalog, output)
-    except OSError as error:
-        raise UsageError(f"{output} cannot be written to ({error}): choose another OUTPUT") from error
-
-    if config.only:
-        if not config.dry_run:
-            catalog.decide(decided)
-        wanted = todo.marked(inputs, decided)
-        done = "left as they are"
-    else:
-        wanted = todo.todo(inputs, catalog, weights.model, settings, config.retry_errors)
-        done = "already done"
-    print(f"{len(inputs):,} inputs, {len(inputs) - len(wanted):,} {done}, model {weights.model}", file=out, flush=True)
+    place, catalog = Place(job.output), Catalog(job.output)
+    files, refused = identified(inputs, config.format, place.folds_case)
+    job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
+    decided = todo.decided(files, config) if config.only else None
+    claim = "archive", base(config.source), config.moved, bool(catalog.state)
     if config.dry_run:
-        return _dry_run(wanted, job, config, out)
-    rate = None
-    if len(wanted):
-        kept = {"model": weights.model, "code_version": __version__} | asdict(config)
-        write_bytes(f"{output}/settings/{settings}.json", json.dumps(kept, indent=1).encode())
-        rate, hopeless = _colorize_all(wanted, job, config, catalog, out)
-        if hopeless:
-            print(f"error: {hopeless}", file=sys.stderr)
+        place.check(*claim)
+        return _dry_run(_wanted(files, catalog, weights, job, config, decided), refused, job, config, out)
+    with contextlib.ExitStack() as held:
+        try:
+            lease = held.enter_context(place.claim(*claim))
+            if config.format == "parquet":
+                parquet.sweep(catalog, job.output)
+            if decided is not None:
+                catalog.decide(decided)
+            _refuse(refused, catalog, job)
+        except OSError as error:
+            raise UsageError(f"{job.output} cannot be written to ({error}): choose another OUTPUT") from error
+        wanted = _wanted(files, catalog, weights, job, config, decided)
+        done = len(files) - len(wanted)
+        again = "left as they are" if config.only else "already done"
+        print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
+        _say_why(wanted, out)
+        before = _outputs(catalog, wanted)
+        try:
+            rate, hopeless = _colorize_all(wanted, job, config, catalog, lease, out) if len(wanted) else (None, None)
+            if hopeless:
+                print(f"error: {hopeless}", file=sys.stderr)
+                return cli.FAILED
+            if config.format == "parquet":
+                parquet.sweep(catalog, job.output)
+        except OSError as error:
+            print(f"error: {_unwritable(job.output, error)}", file=sys.stderr)
             return cli.FAILED
-    if config.format == "parquet":
-        parquet.sweep(catalog, output)
-    try:
-        catalog.compact()
-    except OSError as error:  # such as a bucket where nothing may be deleted
-        print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
-    address = _review(output, out) if config.review else None
+        try:
+            catalog.compact()
+        except OSError as error:  # such as a bucket where nothing may be deleted
+            print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
+        address = _review(job.output, out) if config.review else None
     seconds = time.monotonic() - started
-    found = summary(catalog, inputs["id"])
+    found = summary(catalog, pa.chunked_array([*files["id"].chunks, *refused["id"].chunks], pa.string()))
     print_summary(found, seconds, rate, out)
-    place = f"{output}/{'parquet' if config.format == 'parquet' else 'images'}"
-    print(f"photographs: {place}\ncatalogue:   {catalog.folder}", file=out)
+    if stale := len(before - _outputs(catalog, wanted)):
+        print(
+            f"{stale:,} older pictures are no longer those of any row: colorize verify {job.output} lists them, and "
+            "with --mend deletes them",
+            file=out,
+        )
+    photographs = f"{job.output}/{'parquet' if config.format == 'parquet' else 'images'}"
+    print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
         print(f"review:      {address}", file=out)
     if config.json:
-        found |= {"inputs": len(inputs), "already_done": len(inputs) - len(wanted), "seconds": seconds}
-        found |= {"photographs_per_second": rate, "model": weights.model, "settings": settings}
-        print(json.dumps(found | {"photographs": place, "catalog": catalog.folder, "review": address}))
+        found |= {"inputs": len(inputs), "already_done": done, "seconds": seconds}
+        found |= {"photographs_per_second": rate, "model": weights.model, "settings": job.digest("recolor")}
+        print(json.dumps(found | {"photographs": photographs, "catalog": catalog.folder, "review": address}))
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK
+
+
+def _wanted(
+    files: pa.Table,
+    catalog: Catalog,
+    weights: WeightsFile,
+    job: Job,
+    config: ColorizeConfig,
+    decided: dict[str, str] | None,
+) -> pa.Table:
+    """The files to colour, with a column ``why``."""
+    if decided is not None:
+        return todo.marked(files, decided)
+    return todo.todo(files, catalog, weights.model, job, config.retry_errors)
+
+
+def _refuse(refused: pa.Table, catalog: Catalog, job: Job) -> None:
+    """Rows of the inputs that cannot have an output of their own, where they are not there already."""
+    known = pc.is_in(refused["id"], value_set=catalog.read(["id"])["id"])
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "id": row["id"], "source": printable(os.fsdecode(row["uri"])), "source_version": row["version"],
+            "status": "error", "error": row["problem"], "provenance": job.provenance, "seconds": 0.0,
+            "finished_at": now,
+        }
+        for row in refused.filter(pc.invert(known)).to_pylist()
+    ]  # fmt: skip
+    if rows:
+        catalog.append(pa.Table.from_pylist(rows, SCHEMA))
+
+
+def _say_why(wanted: pa.Table, out) -> None:
+    """What is coloured again costs as much as what is new, so it is said before it begins."""
+    again = {pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()}
+    again.pop("new", None)
+    if again:
+        because = ", ".join(f"{count:,} {why}" for why, count in again.items())
+        print(f"{sum(again.values()):,} will be coloured again: {because}", file=out, flush=True)
+
+
+def _outputs(catalog: Catalog, wanted: pa.Table) -> set[str]:
+    """Of the photographs that are coloured, those that have been."""
+    rows = catalog.read(["id", "output"])
+    rows = rows.filter(pc.and_(pc.is_in(rows["id"], value_set=wanted["id"]), pc.is_valid(rows["output"])))
+    return set(rows["output"].to_pylist())
+
+
+def _unwritable(output: str, reason: object) -> str:
+    return f"{output} cannot be written to ({reason}): see to its free space and connection; the same command continues"
 
 
 def _checked(weights: WeightsFile) -> WeightsFile:
@@ -134,10 +195,12 @@ def _review(output: str, out) -> str | None:
     return None
 
 
-def _dry_run(wanted: pa.Table, job: Job, config: ColorizeConfig, out) -> int:
+def _dry_run(wanted: pa.Table, refused: pa.Table, job: Job, config: ColorizeConfig, out) -> int:
     reasons = {pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()}
     size = pc.sum(wanted["bytes"]).as_py() or 0
     seconds = estimate(wanted, job) if len(wanted) else 0.0
+    for row in refused.slice(0, 20).to_pylist():
+        print(f"refused: {printable(os.fsdecode(row['uri']))}: {row['problem']}", file=out)
     for row in wanted.slice(0, 20).select(["path", "why"]).to_pylist():
         print(f"{row['why']}: {printable(row['path'].decode('utf-8', 'surrogateescape'))}", file=out)
     if len(wanted) > 20:
@@ -154,7 +217,7 @@ def _dry_run(wanted: pa.Table, job: Job, config: ColorizeConfig, out) -> int:
 
 
 def _colorize_all(
-    wanted: pa.Table, job: Job, config: ColorizeConfig, catalog: Catalog, out
+    wanted: pa.Table, job: Job, config: ColorizeConfig, catalog: Catalog, lease: Lease, out
 ) -> tuple[float | None, str | None]:
     """Run the pool of actors over ``wanted`` and store their rows as they come.
 
@@ -164,7 +227,9 @@ def _colorize_all(
     machines = cluster.wait_for(1, config.gpus or 0, config.wait, out)
     actors = pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
     results = rows_of(wanted, job, actors)
-    waiting, stored, hopeless = [], time.monotonic(), None
+    waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0
+    for digest, settings in job.all_settings.items():
+        write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())
     with Progress(len(wanted), out) as progress:
         try:
             for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -172,7 +237,13 @@ def _colorize_all(
                 progress.advance(rows)
                 if hopeless := _hopeless(progress.counts, config, catalog):
                     break
+                lost = rows.filter(pc.and_(pc.equal(rows["status"], "error"), pc.equal(rows["source_version"], "")))
+                unstored += len(lost)
+                if unstored >= ENOUGH_UNSTORED:
+                    hopeless = _unwritable(job.output, lost["error"][0] if len(lost) else "see its catalogue")
+                    break
                 if time.monotonic() - stored > CATALOG_SECONDS:
+                    lease.check()
                     catalog.append(pa.concat_tables(waiting))
                     waiting, stored = [], time.monotonic()
         finally:  # also where the job is stopped

@@ -1,12 +1,9 @@
 """The options of a colouring job."""
 
-import hashlib
-import json
 import uuid
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
-from colorize_core import __version__
 from jobs import cli
 from jobs.cli import UsageError
 from jobs.coloring.job import Format, Job
@@ -50,6 +47,8 @@ class ColorizeConfig:
     """Write OUTPUT/review/index.html, a page to look at the colours and to decide about each photograph."""
     provenance: bool = True
     """Write into each photograph (XMP) that its colours are machine-made, by which weights, and from which file."""
+    moved: bool = False
+    """Say that the photographs of OUTPUT are now at SOURCE; otherwise an OUTPUT takes those of one SOURCE alone."""
     dry_run: bool = False
     """Say what would be done, and about how long it would take, and do nothing."""
     json: bool = False
@@ -86,23 +85,11 @@ class ColorizeConfig:
         return {"color": self.if_color, "tinted": self.if_tinted, "text": self.if_text, "grey": "recolor"}
 
     @property
-    def lasting(self) -> dict:
-        """Every setting that an output depends on, but for weights and photograph."""
-        look = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
-        return look | {"format": self.format, "provenance": self.provenance, "policies": self.policies}
-
-    @property
     def job(self) -> Job:
         """What the workers of one start of the job are told."""
         return Job(
             weights=self.weights, output=absolute(self.output), format=self.format,
-            settings=settings_digest(self.lasting), provenance=self.provenance, policies=self.policies,
+            provenance=self.provenance, policies=self.policies,
             vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
             timeout=self.timeout, thumbnails=self.review, run=uuid.uuid4().hex[:12],
         )  # fmt: skip
-
-
-def settings_digest(settings: dict) -> str:
-    """Identifies everything but weights and photograph that an output's bytes depend on."""
-    text = json.dumps(settings | {"code_version": __version__}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

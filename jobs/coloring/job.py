@@ -1,6 +1,7 @@
 """What the workers of one start of a colouring job are told, and what the outputs are called."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,6 +12,9 @@ from colorize_core import encoding, triage
 Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
 SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
+OUTPUTS = 1
+"""Version of what is made of a scan: raised when the same weights and settings would give other bytes, so that a release
+which does not change them colours nothing again."""
 KEPT = {".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff"}  # all others become PNG
 
 
@@ -21,8 +25,6 @@ class Job:
     weights: str
     output: str
     format: Format
-    settings: str
-    """Digest of all that outputs depend on, but for weights and photographs."""
     provenance: bool
     policies: dict[triage.Kind, Policy]
     vividness: float | None
@@ -38,6 +40,28 @@ class Job:
     """To read and write with."""
     on_gpu: bool = False
     """Whether to use a GPU where the process can see one."""
+
+    def settings(self, policy: Policy, path: str = "") -> dict:
+        """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it."""
+        if policy == "skip":
+            return {"policy": policy}
+        file = "parquet" if self.format == "parquet" else container(self.format, path)
+        common = {"policy": policy, "format": file, "provenance": self.provenance, "outputs": OUTPUTS}
+        if policy == "grey":
+            return common
+        look = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
+        return common | look
+
+    @property
+    def all_settings(self) -> dict[str, dict]:
+        """By their digests, those that rows of this job may have."""
+        ways = {(policy, f"a.{name}") for policy in {*self.policies.values()} for name in SUFFIX}
+        return {self.digest(*way): self.settings(*way) for way in sorted(ways)}
+
+    def digest(self, policy: Policy, path: str = "") -> str:
+        """Of these settings, as the catalogue has it."""
+        text = json.dumps(self.settings(policy, path), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def source_id(path: str | bytes) -> str:

@@ -1,5 +1,6 @@
 """What a colouring job has to do: the listing without what the catalogue says is done."""
 
+import os
 from collections import Counter
 
 import pyarrow as pa
@@ -7,16 +8,11 @@ import pyarrow.compute as pc
 
 from jobs.cli import UsageError
 from jobs.coloring.config import ColorizeConfig
-from jobs.coloring.job import source_id
+from jobs.coloring.identity import CHUNK
+from jobs.coloring.job import SUFFIX, Job, container
 from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.catalog import Catalog
-
-
-def ids(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A few at a time, since a million of Python's strings take more memory than all else here."""
-    parts = (paths.slice(i, 1 << 16) for i in range(0, len(paths), 1 << 16))
-    return pa.chunked_array([[source_id(path) for path in part.to_pylist()] for part in parts], pa.string())
 
 
 def check_apart(source: str, files: pa.Table, output: str) -> None:
@@ -33,22 +29,52 @@ def check_apart(source: str, files: pa.Table, output: str) -> None:
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
 
 
-def todo(files: pa.Table, catalog: Catalog, model: str, settings: str, retry_errors: bool) -> pa.Table:
-    """The files that are not done, with a column ``why``."""
-    rows = catalog.read(["id", "source_version", "model", "settings", "status"])
+def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: bool) -> pa.Table:
+    """The files that are not done, with a column ``why``.
+
+    Done is what has a row of this version of the file, made by the same weights and with the same settings, as far as
+    they matter for what kind of scan it is: weights do not for what is not coloured.
+    """
+    rows = catalog.read(["id", "source_version", "model", "settings", "status", "kind"])
     at = pc.index_in(files["id"], value_set=rows["id"])
-    row = {name: rows[name].take(at) for name in ("source_version", "model", "settings", "status")}
+    row = {name: rows[name].take(at) for name in rows.column_names}
+    kinds = pc.fill_null(row["kind"], "")
+    containers = _containers(files, job)
+    coloured, settled = (
+        pc.equal(kinds, "none of these"),
+        pc.equal(kinds, ""),
+    )  # failed, or no photograph: no setting helps
+    for kind, policy in job.policies.items():
+        of_kind = pc.equal(kinds, kind)
+        if policy == "recolor":
+            coloured = pc.or_(coloured, of_kind)
+        for name in SUFFIX:
+            same = pc.equal(row["settings"], job.digest(policy, f"a.{name}"))
+            settled = pc.or_(settled, pc.and_(of_kind, pc.and_(pc.equal(containers, name), pc.fill_null(same, False))))
     why = pc.case_when(
         pc.make_struct(
             pc.is_null(at),
+            pc.and_(pc.equal(row["source_version"], ""), pc.not_equal(files["version"], "")),
             pc.fill_null(pc.not_equal(row["source_version"], files["version"]), True),
-            pc.fill_null(pc.or_(pc.not_equal(row["model"], model), pc.not_equal(row["settings"], settings)), True),
+            pc.and_(coloured, pc.fill_null(pc.not_equal(row["model"], model), True)),
+            pc.invert(settled),
             pc.and_(pc.equal(row["status"], "error"), retry_errors),
         ),
-        "new", "changed", "coloured with other weights or settings", "failed before",
+        "new", "not stored before", "changed since", "coloured with other weights", "done with other settings",
+        "failed before",
     )  # fmt: skip
     files = files.append_column("why", why)
     return files.filter(pc.is_valid(why))
+
+
+def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
+    """The format of each one's output file."""
+    if job.format != "keep":
+        return pa.chunked_array([pa.repeat("png" if job.format == "parquet" else job.format, len(files))])
+    parts = (files["path"].slice(i, CHUNK) for i in range(0, len(files), CHUNK))
+    return pa.chunked_array(
+        [[container("keep", os.fsdecode(path)) for path in part.to_pylist()] for part in parts], pa.string()
+    )
 
 
 def decided(files: pa.Table, config: ColorizeConfig) -> dict[str, str]:

@@ -95,7 +95,7 @@ class ColorizeActor:
             "source_version": source["version"],
             "status": "ok",
             "model": self.colorizer.file.model,
-            "settings": self.job.settings,
+            "settings": self.job.digest("recolor", path),
             "provenance": self.job.provenance,
             "seconds": 0.0,
         }
@@ -134,6 +134,7 @@ class ColorizeActor:
                     scan.row |= {"kind": kind, "bits": photograph.bits}
                     scan.row["height"], scan.row["width"] = photograph.pixels.shape[:2]
                     scan.policy = self.job.policies[kind]
+                    scan.row["settings"] = self.job.digest(scan.policy, scan.path)
                     if scan.policy == "skip":
                         scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
                         return

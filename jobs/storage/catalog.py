@@ -1,16 +1,17 @@
 """The catalogue: one Parquet row per input, and the only truth about what is done."""
 
+import hashlib
 import re
-import time
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
+from jobs.cli import UsageError
 from jobs.storage.files import write_bytes
+from jobs.storage.output import Place, is_content
 
 SCHEMA = pa.schema(
     [
@@ -38,47 +39,45 @@ SCHEMA = pa.schema(
     ]
 )
 
+_OURS = re.compile(r"/part-(\d{20})(?:-([0-9a-f]{16}))?\.parquet$")  # number; digest, since version 0.2
 # Read as indices into those that there are, to save memory.
 _FEW_VALUES = ["status", "kind", "model", "settings", "decision"]
 
 
-class Catalog:
-    """The Parquet files under ``OUTPUT/catalog``, written by the job's driver alone.
+class Damaged(UsageError):
+    """A file of the catalogue that is not what was written."""
 
-    Rows are appended in files of their own, each whole before it has its name; a later row of the same id
-    supersedes an earlier one, and ``compact`` leaves one row per id.
+
+class Catalog:
+    """The Parquet files under ``OUTPUT/catalog``, written by the job's driver alone, which holds OUTPUT's lease.
+
+    Rows are appended in files of their own, each whole before it has its name; a later row of the same id supersedes
+    an earlier one, and ``compact`` leaves one row per id. A file's name has a number, which rises whatever the clock
+    does, and the beginning of its content's SHA-256, so that damage is found and nobody else's file taken for ours.
     """
 
     def __init__(self, output: str):
         self.folder = f"{output}/catalog"
-        self._fs, self._root = url_to_fs(self.folder)
-
-    def create(self) -> None:
-        """Make its folder, or raise ``OSError``. A bucket is not made, since its name may be mistyped."""
-        bucket = self._root.partition("/")[0]
-        if bucket and not self._fs.exists(bucket):
-            raise FileNotFoundError(f"there is no {bucket}")
-        if not bucket:
-            self._fs.makedirs(self._root, exist_ok=True)
+        self.place = Place(output)
 
     def append(self, rows: pa.Table) -> None:
-        # Time-ordered names: the newest file's rows win.
+        self._store(rows)
+
+    def _store(self, rows: pa.Table) -> str:
+        """The file's path."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(SCHEMA.names).cast(SCHEMA), sink, compression="zstd")
-        write_bytes(f"{self.folder}/part-{time.time_ns():020d}.parquet", sink.getvalue().to_pybytes())
+        data = sink.getvalue().to_pybytes()
+        last = max((int(_OURS.search(path)[1]) for path in self._files()), default=0)
+        name = f"part-{last + 1:020d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        write_bytes(f"{self.folder}/{name}", data)
+        return f"{self.place.root}/catalog/{name}"
 
     def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:
-        """The current row of every input. A file that is not whole counts as never written."""
+        """The current row of every input. Raises ``Damaged`` for a file that is not what was written."""
         columns = list(columns)
         wanted = list(dict.fromkeys(["id", *columns]))
-        tables = []
-        for path in self._files():
-            try:
-                with self._fs.open(path, "rb") as file:
-                    table = pq.read_table(file, columns=wanted, read_dictionary=_FEW_VALUES)
-                    tables.append(_complete(table, wanted))
-            except pa.ArrowInvalid:
-                continue
+        tables = self._tables(wanted)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
         numbered = table.append_column("row", pa.array(np.arange(len(table))))
         newest = numbered.group_by("id").aggregate([("row", "max")])["row_max"]
@@ -87,6 +86,43 @@ class Catalog:
         del numbered
         pa.default_memory_pool().release_unused()  # hundreds of megabytes for a million rows
         return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
+
+    def _tables(self, columns: list[str]) -> list[pa.Table]:
+        for attempt in range(5):
+            try:
+                return [self._table(path, columns) for path in self._files()]
+            except FileNotFoundError:  # a job has compacted the catalogue since it was listed
+                if attempt == 4:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _table(self, path: str, columns: list[str]) -> pa.Table:
+        data = self.place.fs.cat_file(path)
+        digest = _OURS.search(path)[2]
+        try:
+            if digest and not is_content(digest)(data):
+                raise ValueError("its content does not fit its name")
+            there = pq.read_schema(pa.BufferReader(data)).names  # an earlier version wrote fewer columns
+            few = [name for name in _FEW_VALUES if name in there]
+            file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
+            return _complete(file.read([name for name in columns if name in there]), columns)
+        except (ValueError, OSError, KeyError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise Damaged(
+                f"{self.folder}/{path.rpartition('/')[2]} is damaged ({reason}): bring it back from a copy, or let "
+                f"`colorize verify {self.place.uri} --mend` put it aside, after which the photographs that only it "
+                "names are coloured again"
+            ) from error
+
+    def damaged(self) -> list[str]:
+        """The paths of files that are not what was written."""
+        found = []
+        for path in self._files():
+            try:
+                self._table(path, ["id"])
+            except Damaged:
+                found.append(path)
+        return found
 
     def decide(self, decisions: dict[str, str]) -> None:
         """Record what people say of photographs, by their ids. A photograph that is coloured again is undecided."""
@@ -107,14 +143,23 @@ class Catalog:
         """Leave one file with one row per input."""
         files = self._files()
         if len(files) > 1:
-            self.append(self.read())
-            self._fs.rm(files)
+            rows = self.read()
+            kept = self._store(rows)
+            for path in files:
+                if path != kept:
+                    self.place.remove(path, lambda data, path=path: _is_ours(path, data))
 
     def _files(self) -> list[str]:
-        self._fs.invalidate_cache(self._root)
-        if not self._fs.exists(self._root):  # object stores have no empty folders
-            return []
-        return sorted(path for path in self._fs.ls(self._root, detail=False) if path.endswith(".parquet"))
+        """In the order in which they were written; others in the folder are left alone."""
+        return [path for path in self.place.files("catalog") if _OURS.search(path)]
+
+
+def _is_ours(path: str, data: bytes) -> bool:
+    """By the digest in its name, or, of an earlier version, by its columns."""
+    digest = _OURS.search(path)[2]
+    if digest:
+        return is_content(digest)(data)
+    return {"id", "source_version", "output_sha256", "settings"} <= set(pq.read_schema(pa.BufferReader(data)).names)
 
 
 def without_details(reason: str) -> str:

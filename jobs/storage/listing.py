@@ -77,6 +77,16 @@ def listing(source: str) -> pa.Table:
     return table
 
 
+def base(source: str) -> str:
+    """What the paths of its files are relative to, by which an archive is known: a folder or URI."""
+    fs, root = url_to_fs(source)
+    if _is_glob(root) and not fs.exists(root):
+        root = _folder_of_glob(root)
+    elif fs.isfile(root):
+        root = root.rpartition("/")[0]
+    return _uri(fs, root.rstrip("/"))
+
+
 def covers(source: str, uri: str) -> bool:
     """Whether a file at ``uri`` would be listed under ``source``, a folder or a glob."""
     fs, root = url_to_fs(source)

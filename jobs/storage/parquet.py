@@ -4,15 +4,20 @@ The column ``image`` is a struct {bytes, path}, which Hugging Face Datasets and 
 """
 
 import hashlib
+import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from jobs.storage.catalog import Catalog
 from jobs.storage.files import printable, write_bytes
+from jobs.storage.output import Place, is_content
+
+_OURS = re.compile(r"/part-([0-9a-f]{32})\.parquet$")  # digest of the content
 
 FILE_BYTES = 128 << 20  # of photographs in a file, unless a single one is larger
 
@@ -31,47 +36,55 @@ class ParquetWriter:
     """Collects photographs and writes them to files of a bounded size under ``OUTPUT/parquet``.
 
     A file is named after its content, so that the same photographs give the same file. Nothing is stored before
-    ``flush``, which also tells the catalogue rows where their photographs are.
+    ``flush``, which also tells the catalogue rows where their photographs are. Several threads may share one.
     """
 
     def __init__(self, output: str):
         self.folder = f"{output}/parquet"
+        self._lock = threading.RLock()
         self._rows: list[dict] = []
         self._images: list[dict] = []
         self._bytes = 0
 
     def add(self, row: dict, path: str, data: bytes) -> None:
         """A photograph with its catalogue row; ``path`` is its name."""
-        if self._bytes + len(data) > FILE_BYTES:
-            self.flush()
-        self._bytes += len(data)
-        self._rows.append(row)
-        self._images.append({"bytes": data, "path": printable(path)})
+        with self._lock:
+            if self._bytes + len(data) > FILE_BYTES:
+                self.flush()
+            self._bytes += len(data)
+            self._rows.append(row)
+            self._images.append({"bytes": data, "path": printable(path)})
 
     def flush(self) -> None:
-        rows, images = self._rows, self._images
-        self._rows, self._images, self._bytes = [], [], 0
-        if not rows:
-            return
-        columns = [[row[name] for row in rows] if name != "image" else images for name in SCHEMA.names]
-        try:
-            uri = _write(self.folder, pa.table(columns, schema=SCHEMA))
-        except OSError as error:
-            reason = f"its Parquet file could not be written ({error}): check permissions and free space"
+        with self._lock:
+            rows, images = self._rows, self._images
+            self._rows, self._images, self._bytes = [], [], 0
+            if not rows:
+                return
+            columns = [[row[name] for row in rows] if name != "image" else images for name in SCHEMA.names]
+            try:
+                uri = _write(self.folder, pa.table(columns, schema=SCHEMA))
+            except Exception as error:  # of many kinds, by the file system
+                reason = f"its Parquet file could not be written ({error}): check permissions and free space"
+                for row in rows:
+                    row |= {"status": "error", "error": reason, "source_version": ""}  # done again by the same command
+                return
             for row in rows:
-                row |= {"status": "error", "error": reason}
-            return
-        for row in rows:
-            row["output"] = uri
+                row["output"] = uri
 
 
 def _write(folder: str, table: pa.Table) -> str:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="none", row_group_size=64)  # what it holds is compressed already
-    data = sink.getvalue()
+    data = sink.getvalue().to_pybytes()
     uri = f"{folder}/part-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     write_bytes(uri, data)
     return uri
+
+
+def _is_ours(path: str, data: bytes) -> bool:
+    """A name that fits the content is ours."""
+    return is_content(_OURS.search(path)[1])(data)
 
 
 def sweep(catalog: Catalog, output: str) -> None:
@@ -81,10 +94,8 @@ def sweep(catalog: Catalog, output: str) -> None:
     file: such files are written anew without them, or deleted. Where a file is missing or torn, the source version in
     its rows is cleared, so that their photographs are coloured again.
     """
-    folder = f"{output}/parquet"
-    fs, root = url_to_fs(folder)
-    fs.invalidate_cache(root)
-    present = {path.rpartition("/")[2]: path for path in fs.ls(root, detail=False)} if fs.exists(root) else {}
+    folder, place = f"{output}/parquet", Place(output)
+    present = {path.rpartition("/")[2]: path for path in place.files("parquet") if _OURS.search(path)}
     rows = catalog.read(["id", "output", "status"])
     rows = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.starts_with(rows["output"], f"{folder}/")))
     files = rows.group_by("output").aggregate([("id", "list")]).to_pylist()
@@ -93,7 +104,7 @@ def sweep(catalog: Catalog, output: str) -> None:
     def held(name: str) -> int:
         """Photographs in a file; -1 where it is missing or torn."""
         try:
-            with fs.open(present[name], "rb") as file:
+            with place.fs.open(present[name], "rb") as file:
                 return pq.read_metadata(file).num_rows
         except (KeyError, OSError, pa.ArrowInvalid):
             return -1
@@ -106,13 +117,14 @@ def sweep(catalog: Catalog, output: str) -> None:
         catalog.append(_changed(catalog, lost, {"status": "error", "error": reason, "source_version": ""}))
     for name, ids in current.items():
         if counts[name] > len(ids):
-            with fs.open(present[name], "rb") as file:
+            with place.fs.open(present[name], "rb") as file:
                 table = pq.read_table(file)
             uri = _write(folder, table.filter(pc.is_in(table["id"], pa.array(ids))))
             catalog.append(_changed(catalog, ids, {"output": uri}))
     for name, path in present.items():
         if name not in current or counts[name] != len(current[name]):
-            fs.rm(path)
+            if not place.remove(path, partial(_is_ours, path)):
+                place.put_aside(path)  # it has our name and another content
 
 
 def _changed(catalog: Catalog, ids: list[str], values: dict) -> pa.Table:

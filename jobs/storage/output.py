@@ -1,0 +1,273 @@
+"""A place that a job writes to, an archive's OUTPUT or a training run's folder: claimed before it is written, by one
+job at a time; and the only code of the project that deletes.
+
+``colorize.json`` says what a place is and of which SOURCE; it stays. ``colorize.lease`` says which job works there
+now; it is renewed every few seconds and removed in the end. A job that finds another one's lease goes by whether that
+still changes, or, on the same machine, by whether its process still lives: no two machines' clocks are compared.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from fsspec.core import url_to_fs
+
+from jobs.cli import UsageError
+from jobs.storage.files import is_local, write_bytes
+
+MARKER, LEASE = "colorize.json", "colorize.lease"
+BEAT = 5.0  # seconds between two renewals of a lease
+DEAD = 4 * BEAT  # seconds after which a lease that has not changed is that of a job which has ended
+
+Kind = Literal["archive", "run"]
+PARTS: dict[Kind, tuple[str, ...]] = {
+    "archive": ("images", "variants", "confidence", "parquet", "catalog", "settings", "review"),
+    "run": ("",),
+}
+"""What a job writes of a place, beside the marker and the lease; "" where all of it is the job's."""
+WHAT: dict[Kind, str] = {"archive": "an archive's colours", "run": "a training run"}
+
+
+class Place:
+    """Where a job's results are, a folder or an URI."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        self.fs, self.root = url_to_fs(uri)
+
+    @property
+    def marker(self) -> dict | None:
+        """What ``claim`` has written of this place, or None where it is not ours."""
+        try:
+            return json.loads(self.fs.cat_file(f"{self.root}/{MARKER}"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise UsageError(
+                f"{self.uri}/{MARKER} is damaged ({error}): restore it, or choose another place"
+            ) from error
+
+    def check(self, kind: Kind, source: str, moved: bool = False, adopted: bool = False) -> None:
+        """Raise ``UsageError`` where a job over ``source`` must not write here.
+
+        ``moved`` lets the place be of another source, ``adopted`` be without a marker: that of an earlier version.
+        """
+        if marker := self.marker:
+            if marker["kind"] != kind:
+                raise UsageError(f"{self.uri} holds {WHAT[marker['kind']]}, not {WHAT[kind]}: choose another place")
+            if marker["source"] != source and not moved:
+                raise UsageError(
+                    f"{self.uri} holds the results of {marker['source']}, not of {source}: choose another place, or, "
+                    "where the photographs have only moved, say so with --moved"
+                )
+        elif not adopted:
+            for part in PARTS[kind]:
+                path = f"{self.root}/{part}".rstrip("/")
+                self.fs.invalidate_cache(path)
+                if self.fs.exists(path) and (not self.fs.isdir(path) or self.fs.ls(path, detail=False)):
+                    raise UsageError(
+                        f"{self.uri}/{part}".rstrip("/")
+                        + f" is there already, and is not {WHAT[kind]} of ours: choose "
+                        "another place, so that nothing there is replaced"
+                    )
+
+    @contextlib.contextmanager
+    def claim(self, kind: Kind, source: str, moved: bool = False, adopted: bool = False) -> Iterator["Lease"]:
+        """Hold the place for a job over ``source``. Raises ``UsageError`` as ``check`` does, where another job works
+        there, and ``OSError`` where nothing can be written.
+        """
+        self.check(kind, source, moved, adopted)
+        self._make()
+        lease = Lease(self)
+        lease.take()
+        try:
+            marker = self.marker or {"kind": kind, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            if marker.get("source") != source:
+                write_bytes(f"{self.uri}/{MARKER}", json.dumps(marker | {"source": source}, indent=1).encode())
+            yield lease
+        finally:
+            lease.give_up()
+
+    @property
+    def folds_case(self) -> bool:
+        """Whether a.png and A.png are the same file here."""
+        if not is_local(self.uri):
+            return False
+        there = Path(self.root).absolute()
+        while not there.exists():
+            there = there.parent
+        with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=".colorize-case-", dir=there) as file:
+            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+        return False
+
+    def _make(self) -> None:
+        """A bucket is not made, since its name may be mistyped."""
+        bucket = self.root.partition("/")[0]
+        if bucket and not self.fs.exists(bucket):
+            raise FileNotFoundError(f"there is no {bucket}")
+        if not bucket:
+            self.fs.makedirs(self.root, exist_ok=True)
+
+    def files(self, folder: str) -> list[str]:
+        """Of a folder of this place, not of those within; as ``remove`` and the file system know them."""
+        path = f"{self.root}/{folder}"
+        self.fs.invalidate_cache(path)
+        if not self.fs.exists(path):  # object stores have no empty folders
+            return []
+        return sorted(entry["name"] for entry in self.fs.ls(path, detail=True) if entry["type"] == "file")
+
+    def remove(self, path: str, is_ours: Callable[[bytes], bool]) -> bool:
+        """Delete a file of this place if its content proves to be ours; whether it was, and is gone."""
+        if not path.startswith(self.root.rstrip("/") + "/") or ".." in path.split("/"):
+            raise ValueError(f"{path} does not lie in {self.uri}")
+        with contextlib.suppress(FileNotFoundError):
+            if not is_ours(self.fs.cat_file(path)):
+                return False
+            self.fs.rm_file(path)
+        return True
+
+    def put_aside(self, path: str) -> None:
+        """Take a damaged file of ours out of use, but keep it, in the folder ``damaged``."""
+        self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
+        self.fs.mv(path, f"{self.root}/damaged/{path.removeprefix(self.root).strip('/').replace('/', '-')}")
+
+    def remove_folder(self, path: str, holding: set[str]) -> bool:
+        """Delete a folder of this place if it holds files of these names and nothing else; whether it is gone."""
+        found = {name.rpartition("/")[2] for name in self.fs.find(path)} if self.fs.exists(path) else set()
+        if not found <= holding:
+            return False
+        for name in self.fs.find(path) if found else []:
+            self.remove(name, lambda data: True)
+        with contextlib.suppress(OSError):  # an object store has no empty folders
+            self.fs.rmdir(path)
+        return True
+
+
+def is_content(sha256: str) -> Callable[[bytes], bool]:
+    """A proof for ``Place.remove``: the content that a catalogue row, or a name, has the digest of."""
+    return lambda data: hashlib.sha256(data).hexdigest().startswith(sha256)
+
+
+class Lease:
+    """A job's hold of a place, renewed by a thread until ``give_up``."""
+
+    def __init__(self, place: Place):
+        self.place, self.token, self.beats = place, uuid.uuid4().hex, 0
+        self.uri, self.path = f"{place.uri}/{LEASE}", f"{place.root}/{LEASE}"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+
+    def take(self) -> None:
+        """Raises ``UsageError`` where another job holds the place."""
+        found = self._read()
+        if found and self._is_alive(found):
+            raise UsageError(
+                f"another job works on {self.place.uri} (process {found['process']} on {found['machine']}): wait for "
+                "its end, or stop it"
+            )
+        if found:
+            self._remove(found["token"])
+        if not self._create():
+            raise UsageError(f"another job has just begun to work on {self.place.uri}: wait for its end, or stop it")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise ``UsageError`` where another job has taken the place since, as it may where this one was suspended."""
+        found = self._read()
+        if not found or found["token"] != self.token:
+            raise UsageError(f"another job has taken {self.place.uri} while this one was held up: it goes on there")
+
+    def give_up(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with contextlib.suppress(Exception):  # S3's errors are of many kinds; a lease that stays is found dead
+            self._remove(self.token)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(BEAT):
+            with contextlib.suppress(Exception):  # the next beat may succeed; ``check`` says when it is too late
+                self.check()
+                self.beats += 1
+                write_bytes(self.uri, self._content())
+
+    def _content(self) -> bytes:
+        said = {"token": self.token, "beats": self.beats, "machine": socket.gethostname(), "process": os.getpid()}
+        return json.dumps(said | {"born": _born(os.getpid()), "boot": _boot()}).encode()
+
+    def _read(self) -> dict | None:
+        try:
+            return json.loads(self.place.fs.cat_file(self.path))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _is_alive(self, found: dict) -> bool:
+        if (found["machine"], found["boot"]) == (socket.gethostname(), _boot()):
+            return _lives(found["process"]) and _born(found["process"]) == found["born"]
+        print(f"{self.place.uri} is held by a job on {found['machine']}; seeing whether that still works", flush=True)
+        deadline = time.monotonic() + DEAD
+        while time.monotonic() < deadline:
+            time.sleep(BEAT / 5)
+            if self._read() != found:
+                return True
+        return False
+
+    def _create(self) -> bool:
+        """Whether this job was the first."""
+        if is_local(self.place.uri):
+            written = f"{self.path}.{self.token}"
+            Path(written).write_bytes(self._content())
+            try:
+                os.link(written, self.path)  # fails where there is one, and what it makes is whole
+                return True
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                pass
+            finally:
+                os.remove(written)
+        with contextlib.suppress(FileExistsError), self.place.fs.open(self.path, "xb") as file:
+            file.write(self._content())
+        found = self._read()
+        return bool(found) and found["token"] == self.token
+
+    def _remove(self, token: str) -> None:
+        self.place.remove(self.path, lambda data: json.loads(data)["token"] == token)
+
+
+def _lives(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.kill(process, 0)
+        return not Path(f"/proc/{process}/stat").exists() or _stat(process)[0] != "Z"  # killed, but not yet buried
+    return False
+
+
+def _born(process: int) -> str:
+    """When a process of this machine started, so that another with its number is not taken for it; empty where the
+    kernel does not say.
+    """
+    with contextlib.suppress(OSError):
+        return _stat(process)[19]
+    return ""
+
+
+def _stat(process: int) -> list[str]:
+    """What Linux tells of a process, from its state on; see proc(5)."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _boot() -> str:
+    """Of the machine, since containers may share names and numbers."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
