@@ -10,6 +10,7 @@ from jobs import cli
 # By name, so that a command loads what it needs and no other.
 COMMANDS = {
     "archive": ("jobs.colorize", "Colour an archive of black-and-white photographs."),
+    "verify": ("jobs.verify", "Compare a finished archive with its catalogue, and mend it."),
     "review": ("jobs.review", "Write the page on which people judge a finished job by looking."),
     "train": ("jobs.train", "Train a colorizer on colour photographs."),
     "average": ("jobs.average", "Average weights that were trained apart from a common start."),

@@ -20,6 +20,7 @@ from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from fsspec.core import url_to_fs
 
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
@@ -35,9 +36,9 @@ from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
 from jobs.storage import parquet
 from jobs.storage.catalog import SCHEMA, Catalog
-from jobs.storage.files import printable, write_bytes
+from jobs.storage.files import printable, unprintable, write_bytes
 from jobs.storage.listing import base, listing
-from jobs.storage.output import Lease, Place
+from jobs.storage.output import Lease, Place, is_content
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
@@ -83,12 +84,13 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         again = "left as they are" if config.only else "already done"
         print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
         _say_why(wanted, out)
-        before = _outputs(catalog, wanted)
+        before = _coloured(catalog, wanted)
         try:
             rate, hopeless = _colorize_all(wanted, job, config, catalog, lease, out) if len(wanted) else (None, None)
             if hopeless:
                 print(f"error: {hopeless}", file=sys.stderr)
                 return cli.FAILED
+            _supersede(before, catalog, place)
             if config.format == "parquet":
                 parquet.sweep(catalog, job.output)
         except OSError as error:
@@ -102,12 +104,6 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     seconds = time.monotonic() - started
     found = summary(catalog, pa.chunked_array([*files["id"].chunks, *refused["id"].chunks], pa.string()))
     print_summary(found, seconds, rate, out)
-    if stale := len(before - _outputs(catalog, wanted)):
-        print(
-            f"{stale:,} older pictures are no longer those of any row: colorize verify {job.output} lists them, and "
-            "with --mend deletes them",
-            file=out,
-        )
     photographs = f"{job.output}/{'parquet' if config.format == 'parquet' else 'images'}"
     print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
@@ -158,11 +154,34 @@ def _say_why(wanted: pa.Table, out) -> None:
         print(f"{sum(again.values()):,} will be coloured again: {because}", file=out, flush=True)
 
 
-def _outputs(catalog: Catalog, wanted: pa.Table) -> set[str]:
-    """Of the photographs that are coloured, those that have been."""
-    rows = catalog.read(["id", "output"])
-    rows = rows.filter(pc.and_(pc.is_in(rows["id"], value_set=wanted["id"]), pc.is_valid(rows["output"])))
-    return set(rows["output"].to_pylist())
+def _coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
+    """Rows of those of the files that have a colour photograph."""
+    rows = catalog.read(["id", "output", "output_sha256"])
+    return rows.filter(pc.and_(pc.is_in(rows["id"], value_set=files["id"]), pc.is_valid(rows["output"])))
+
+
+def _supersede(before: pa.Table, catalog: Catalog, place: Place) -> None:
+    """See to the pictures that were there before their photographs were done again.
+
+    One that now has another name, as of another format, is deleted. Where no new one could be made, the row of the
+    failure keeps naming the old one, or a reader of images/ could not know.
+    """
+    if not len(before):
+        return
+    rows = catalog.read()
+    rows = rows.filter(pc.is_in(rows["id"], value_set=before["id"]))
+    now = {row["id"]: row for row in rows.select(["id", "status", "output", "source_version"]).to_pylist()}
+    kept = []
+    for old in before.to_pylist():
+        new = now[old["id"]]
+        if new["output"] is None:
+            kept.append(old)
+        elif new["output"] != old["output"] and not old["output"].startswith(f"{place.uri}/parquet/"):
+            place.remove(url_to_fs(unprintable(old["output"]))[1], is_content(old["output_sha256"]))
+    if kept:
+        changed = {row["id"]: row for row in kept}
+        lines = rows.filter(pc.is_in(rows["id"], value_set=pa.array(list(changed)))).to_pylist()
+        catalog.append(pa.Table.from_pylist([line | changed[line["id"]] for line in lines], SCHEMA))
 
 
 def _unwritable(output: str, reason: object) -> str:

@@ -14,6 +14,7 @@ from jobs.cli import UsageError
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
 from jobs.storage.files import absolute
+from jobs.storage.output import Place
 
 
 @dataclass(slots=True)
@@ -30,7 +31,8 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
     if not Catalog(output).state:
         raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that jobs.colorize has done")
     try:
-        print(f"review: {page.write(output)}")
+        with Place(output).hold():
+            print(f"review: {page.write(output)}")
     except OSError as error:
         raise UsageError(f"{output}/review cannot be written ({error}): check permissions and free space") from error
     return cli.OK

@@ -10,6 +10,7 @@ weights.safetensors and index.html, a page with the sheets and the learning curv
 that was interrupted, at the step of its last checkpoint.
 """
 
+import contextlib
 import json
 from typing import Annotated
 
@@ -18,7 +19,8 @@ from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
 from jobs.cli import UsageError
 from jobs.storage.files import absolute, write_bytes
-from jobs.storage.listing import list_sources
+from jobs.storage.listing import Source, base, covers, list_sources
+from jobs.storage.output import Place
 from jobs.training import shards
 from jobs.training.config import TrainConfig
 from jobs.training.run import SETTINGS, WEIGHTS, check_run, fit, is_finished, lasting
@@ -45,7 +47,26 @@ def main(config: Annotated[TrainConfig, cli.OPTIONS, cli.EXPERTS]) -> int:
     photographs = list_sources(source)
     storage = absolute(config.storage)
     run = f"{storage}/{config.name}"
-    check_run(run, config)
+    place, adopted = Place(run), check_run(run, config)
+    _check_apart(source, photographs, run)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(place.claim("run", base(source), moved=True, adopted=adopted))
+        except OSError as error:
+            raise UsageError(f"{run} cannot be written to ({error}): choose another --storage") from error
+        return _train(config, source, photographs, storage, run)
+
+
+def _check_apart(source: str, photographs: list[Source], run: str) -> None:
+    """Refuse a run whose files would become photographs, or are among them."""
+    within = any(photograph.uri.startswith(f"{run}/") for photograph in photographs)
+    if within or covers(source, f"{run}/sheets/epoch-0001.jpg") or covers(source, f"{run}/data/part-0.parquet"):
+        raise UsageError(
+            f"{run}, where the run would be kept, is inside {source}, or around it: choose another --storage or --name"
+        )
+
+
+def _train(config: TrainConfig, source: str, photographs: list[Source], storage: str, run: str) -> int:
     cluster.start()
     side = training.prepared_side(config.size)
     recipe = shards.Preparation(

@@ -13,8 +13,7 @@ Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
 SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
 OUTPUTS = 1
-"""Version of what is made of a scan: raised when the same weights and settings would give other bytes, so that a release
-which does not change them colours nothing again."""
+"""Version of what is made of a scan: raised when the same weights and settings give other bytes, not by a release."""
 KEPT = {".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff"}  # all others become PNG
 
 

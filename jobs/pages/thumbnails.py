@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 from PIL import ExifTags, Image
 
 from colorize_core.photo import Photo
 from jobs.storage import files
+from jobs.storage.output import Place
 
 SIDE = 320  # pixels, the longer side
 QUALITY = 80  # of their JPEG
@@ -83,12 +83,11 @@ def keep(output: str, made: Iterable[tuple[str, Thumbnail]]) -> None:
 
 def kept(output: str) -> pa.Table:
     """Which there are: columns ``output_sha256`` and ``made``, the file. One that is not whole counts as none."""
-    fs, root = url_to_fs(f"{output}/{MADE}")
-    fs.invalidate_cache(root)
+    place = Place(output)
     found = [pa.table({"output_sha256": pa.array([], pa.string()), "made": pa.array([], pa.string())})]
-    for path in fs.ls(root, detail=False) if fs.exists(root) else []:
+    for path in place.files(MADE):
         uri = f"{output}/{MADE}/{path.rpartition('/')[2]}"
-        with contextlib.suppress(pa.ArrowInvalid), fs.open(path, "rb") as file:
+        with contextlib.suppress(pa.ArrowInvalid), place.fs.open(path, "rb") as file:
             digests = pq.read_table(file, columns=["output_sha256"])
             found.append(digests.append_column("made", pa.array([uri] * len(digests), pa.string())))
     return pa.concat_tables(found)
@@ -109,6 +108,6 @@ def read(uris: Iterable[str], digests: Iterable[str]) -> dict[str, Thumbnail]:
 
 def forget(output: str) -> None:
     """Delete all that are kept."""
-    fs, root = url_to_fs(f"{output}/{MADE}")
-    if fs.exists(root):
-        fs.rm(root, recursive=True)
+    place = Place(output)
+    for path in place.files(MADE):
+        place.remove(path, lambda data: pq.read_schema(pa.BufferReader(data)).names == KEPT.names)

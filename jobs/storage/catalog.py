@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,7 @@ class Catalog:
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(SCHEMA.names).cast(SCHEMA), sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
-        last = max((int(_OURS.search(path)[1]) for path in self._files()), default=0)
+        last = max((_name(path)[0] for path in self._files()), default=0)
         name = f"part-{last + 1:020d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
         write_bytes(f"{self.folder}/{name}", data)
         return f"{self.place.root}/catalog/{name}"
@@ -98,7 +99,7 @@ class Catalog:
 
     def _table(self, path: str, columns: list[str]) -> pa.Table:
         data = self.place.fs.cat_file(path)
-        digest = _OURS.search(path)[2]
+        digest = _name(path)[1]
         try:
             if digest and not is_content(digest)(data):
                 raise ValueError("its content does not fit its name")
@@ -147,16 +148,23 @@ class Catalog:
             kept = self._store(rows)
             for path in files:
                 if path != kept:
-                    self.place.remove(path, lambda data, path=path: _is_ours(path, data))
+                    self.place.remove(path, partial(_is_ours, path))
 
     def _files(self) -> list[str]:
         """In the order in which they were written; others in the folder are left alone."""
         return [path for path in self.place.files("catalog") if _OURS.search(path)]
 
 
+def _name(path: str) -> tuple[int, str]:
+    """The number and the digest in a file's name; an earlier version had no digests."""
+    found = _OURS.search(path)
+    assert found, path
+    return int(found[1]), found[2] or ""
+
+
 def _is_ours(path: str, data: bytes) -> bool:
     """By the digest in its name, or, of an earlier version, by its columns."""
-    digest = _OURS.search(path)[2]
+    digest = _name(path)[1]
     if digest:
         return is_content(digest)(data)
     return {"id", "source_version", "output_sha256", "settings"} <= set(pq.read_schema(pa.BufferReader(data)).names)

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -82,17 +83,23 @@ class Place:
 
     @contextlib.contextmanager
     def claim(self, kind: Kind, source: str, moved: bool = False, adopted: bool = False) -> Iterator["Lease"]:
-        """Hold the place for a job over ``source``. Raises ``UsageError`` as ``check`` does, where another job works
-        there, and ``OSError`` where nothing can be written.
+        """Hold the place for a job over ``source``. Raises ``UsageError`` as ``check`` and ``hold`` do, and ``OSError``
+        where nothing can be written.
         """
         self.check(kind, source, moved, adopted)
         self._make()
+        with self.hold() as lease:
+            marker = self.marker or {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+            if marker.get("source") != source:
+                write_bytes(f"{self.uri}/{MARKER}", json.dumps(marker | {"source": source}, indent=1).encode())
+            yield lease
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator["Lease"]:
+        """Be the only job that works on a place of ours. Raises ``UsageError`` where another one does."""
         lease = Lease(self)
         lease.take()
         try:
-            marker = self.marker or {"kind": kind, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            if marker.get("source") != source:
-                write_bytes(f"{self.uri}/{MARKER}", json.dumps(marker | {"source": source}, indent=1).encode())
             yield lease
         finally:
             lease.give_up()
@@ -119,18 +126,27 @@ class Place:
 
     def files(self, folder: str) -> list[str]:
         """Of a folder of this place, not of those within; as ``remove`` and the file system know them."""
-        path = f"{self.root}/{folder}"
+        return self._entries(folder, "file")
+
+    def folders(self, folder: str) -> list[str]:
+        return self._entries(folder, "directory")
+
+    def _entries(self, folder: str, kind: str) -> list[str]:
+        path = f"{self.root}/{folder}".rstrip("/")
         self.fs.invalidate_cache(path)
         if not self.fs.exists(path):  # object stores have no empty folders
             return []
-        return sorted(entry["name"] for entry in self.fs.ls(path, detail=True) if entry["type"] == "file")
+        return sorted(entry["name"].rstrip("/") for entry in self.fs.ls(path, detail=True) if entry["type"] == kind)
 
     def remove(self, path: str, is_ours: Callable[[bytes], bool]) -> bool:
         """Delete a file of this place if its content proves to be ours; whether it was, and is gone."""
         if not path.startswith(self.root.rstrip("/") + "/") or ".." in path.split("/"):
             raise ValueError(f"{path} does not lie in {self.uri}")
         with contextlib.suppress(FileNotFoundError):
-            if not is_ours(self.fs.cat_file(path)):
+            try:
+                if not is_ours(self.fs.cat_file(path)):
+                    return False
+            except ValueError:  # it is not even of the right format
                 return False
             self.fs.rm_file(path)
         return True
@@ -238,7 +254,7 @@ class Lease:
         with contextlib.suppress(FileExistsError), self.place.fs.open(self.path, "xb") as file:
             file.write(self._content())
         found = self._read()
-        return bool(found) and found["token"] == self.token
+        return found is not None and found["token"] == self.token
 
     def _remove(self, token: str) -> None:
         self.place.remove(self.path, lambda data: json.loads(data)["token"] == token)

@@ -84,7 +84,8 @@ def _write(folder: str, table: pa.Table) -> str:
 
 def _is_ours(path: str, data: bytes) -> bool:
     """A name that fits the content is ours."""
-    return is_content(_OURS.search(path)[1])(data)
+    name = _OURS.search(path)
+    return name is not None and is_content(name[1])(data)
 
 
 def sweep(catalog: Catalog, output: str) -> None:
@@ -122,9 +123,9 @@ def sweep(catalog: Catalog, output: str) -> None:
             uri = _write(folder, table.filter(pc.is_in(table["id"], pa.array(ids))))
             catalog.append(_changed(catalog, ids, {"output": uri}))
     for name, path in present.items():
-        if name not in current or counts[name] != len(current[name]):
-            if not place.remove(path, partial(_is_ours, path)):
-                place.put_aside(path)  # it has our name and another content
+        needed = name in current and counts[name] == len(current[name])
+        if not needed and not place.remove(path, partial(_is_ours, path)):
+            place.put_aside(path)  # it has our name and another content
 
 
 def _changed(catalog: Catalog, ids: list[str], values: dict) -> pa.Table:

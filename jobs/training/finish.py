@@ -1,13 +1,14 @@
 """The end of a run: its best weights are calibrated, measured on the test split, and stored."""
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from colorize_core import colorizer, objective, training
 from colorize_core.weights_file import WeightsFile
+from jobs.storage.output import Place
 from jobs.training import shards, stream
 from jobs.training.config import TrainConfig
 
+CHECKPOINT_FILES = {"state.pt", "weights.safetensors", ".metadata.json"}  # the last one is Ray's
 CALIBRATED_ON = 1000  # photographs, at most
 
 
@@ -40,8 +41,8 @@ def measured(weights: bytes, prepared: shards.Prepared, config: TrainConfig, spl
 
 def remove_leftovers(run: str, kept: set[str]) -> None:
     """Delete checkpoints that a kill left half-written or half-deleted."""
-    fs, root = url_to_fs(run)
-    for path in fs.ls(root, detail=False):
-        name = path.rstrip("/").rpartition("/")[2]
-        if name.startswith("checkpoint_") and not name.endswith(".json") and name not in kept:
-            fs.rm(path, recursive=True)
+    place = Place(run)
+    for path in place.folders(""):
+        name = path.rpartition("/")[2]
+        if name.startswith("checkpoint_") and name not in kept:
+            place.remove_folder(path, CHECKPOINT_FILES)

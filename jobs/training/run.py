@@ -39,7 +39,8 @@ def lasting(config: TrainConfig) -> dict:
     return json.loads(json.dumps({key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}))
 
 
-def check_run(run: str, config: TrainConfig) -> None:
+def check_run(run: str, config: TrainConfig) -> bool:
+    """Whether the run was begun before, and so its folder is ours. Raises ``UsageError`` where its settings differ."""
     fs, path = url_to_fs(f"{run}/{SETTINGS}")
     before = json.loads(fs.cat_file(path)) if fs.exists(path) else {}
     for key, value in lasting(config).items():
@@ -48,6 +49,7 @@ def check_run(run: str, config: TrainConfig) -> None:
                 f"the run {run} was begun with --{key.replace('_', '-')} {before.get(key)}, not {value}: choose "
                 "another --name for a new run (--weights starts from this one's), or the same settings"
             )
+    return bool(before)
 
 
 def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) -> int:

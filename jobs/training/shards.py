@@ -22,11 +22,13 @@ from fsspec.core import url_to_fs
 from jobs.cli import UsageError
 from jobs.storage import listing
 from jobs.storage.files import printable, read_bytes, write_bytes
+from jobs.storage.output import Place
 
 SPLITS = ("train", "validation", "test")
 PHOTOGRAPHS_PER_TASK = 512
 PHOTOGRAPHS_PER_ROW_GROUP = 32  # small, since training reads short stretches
 SUMMARY = "summary.json"
+COLUMNS = ["key", "name", "group", "image"]  # of a shard
 
 
 def class_of(path: str) -> str:
@@ -115,9 +117,6 @@ def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Pr
                     f"{folder} was prepared with {key} = {before.get(key)}, not {value}: choose another --name"
                 )
         return read(folder)
-    if fs.exists(root):
-        fs.rm(root, recursive=True)  # what an interrupted preparation left
-    fs.makedirs(root, exist_ok=True)
 
     groups = [[file] for file in files if file.uri.endswith(".parquet")]
     photographs = [file for file in files if not file.uri.endswith(".parquet")]
@@ -164,6 +163,7 @@ def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Pr
     }
     summary = json.dumps({"made_from": made_from} | prepared, indent=1)
     write_bytes(f"{folder}/{SUMMARY}", summary.encode())
+    _sweep(folder, {part["file"] for part in parts})
     return read(folder)
 
 
@@ -172,6 +172,14 @@ def read(folder: str) -> Prepared:
     summary = json.loads(read_bytes(f"{folder}/{SUMMARY}"))
     del summary["made_from"]
     return Prepared(folder, **summary)
+
+
+def _sweep(folder: str, parts: set[str]) -> None:
+    """Delete shards that an interrupted preparation left."""
+    place = Place(folder)
+    for path in place.files(""):
+        if path.rpartition("/")[2] not in parts | {SUMMARY}:
+            place.remove(path, lambda data: pq.read_schema(pa.BufferReader(data)).names == COLUMNS)
 
 
 def _thresholds(split: tuple[float, float, float]) -> tuple[int, int]:
@@ -249,9 +257,10 @@ def _write_part(table: pa.Table, folder: str, thresholds: tuple[int, int]) -> di
     keys = table["key"].to_numpy()
     name = f"part-{keys[0]:016x}.parquet" if len(keys) else ""
     if name:
-        with fsspec.open(f"{folder}/{name}", "wb") as file:
-            kept = table.select(["key", "name", "group", "image"])
-            pq.write_table(kept, file, row_group_size=PHOTOGRAPHS_PER_ROW_GROUP, compression="none")
+        sink = pa.BufferOutputStream()
+        kept = table.select(COLUMNS)
+        pq.write_table(kept, sink, row_group_size=PHOTOGRAPHS_PER_ROW_GROUP, compression="none")
+        write_bytes(f"{folder}/{name}", sink.getvalue().to_pybytes())
     groups = Counter(table["group"].to_pylist())
     row = {"file": name, "rows": len(keys), "groups": json.dumps(groups), "left_out": json.dumps(left_out)}
     row |= {split: int((keys < stop).sum()) for split, stop in zip(SPLITS, thresholds, strict=False)}

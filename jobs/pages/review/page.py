@@ -32,6 +32,7 @@ from jobs.pages import thumbnails
 from jobs.pages.thumbnails import Thumbnail
 from jobs.storage import files
 from jobs.storage.catalog import Catalog, without_details
+from jobs.storage.output import Place
 
 HERE = Path(__file__).parent
 PARTS = HERE / "index.html", HERE / "review.css", HERE / "review.js", HERE.parent / "neutral.css"
@@ -90,7 +91,7 @@ def write(output: str, out: TextIO = sys.stdout) -> str:
     sink = pa.BufferOutputStream()
     pq.write_table(stored.replace_schema_metadata({"state": state}), sink, compression="zstd")
     files.write_bytes(f"{page}/thumbnails.parquet", sink.getvalue().to_pybytes())
-    _sweep(page, set(pc.unique(stored["script"]).to_pylist()))
+    _sweep(output, set(pc.unique(stored["script"]).to_pylist()))
     thumbnails.forget(output)
     return f"{page}/index.html"
 
@@ -235,10 +236,10 @@ def _script(function: str, *arguments) -> bytes:
     return f"review.{function}({text});\n".replace("<", "\\u003c").encode()
 
 
-def _sweep(page: str, scripts: set[str]) -> None:
+def _sweep(output: str, scripts: set[str]) -> None:
     """Delete thumbnails that the page no longer names."""
-    fs, root = url_to_fs(f"{page}/thumbnails")
-    fs.invalidate_cache(root)
-    for path in fs.ls(root, detail=False) if fs.exists(root) else []:
-        if path.rpartition("/")[2].removesuffix(".js") not in scripts:
-            fs.rm(path)
+    place = Place(output)
+    for path in place.files("review/thumbnails"):
+        name = path.rpartition("/")[2].removesuffix(".js")
+        if name not in scripts:
+            place.remove(path, lambda data, name=name: data.startswith(f'review.thumbnails("{name}"'.encode()))

@@ -1,0 +1,77 @@
+"""Compare OUTPUT's catalogue with its files and with the scans, and on request mend what differs.
+
+python -m jobs.verify OUTPUT [--mend]
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
+
+from jobs import cli
+from jobs.cli import UsageError
+from jobs.storage import verification
+from jobs.storage.catalog import Catalog
+from jobs.storage.files import absolute
+from jobs.storage.output import Place
+
+SHOWN = 20  # of each kind
+
+
+@dataclass(slots=True)
+class VerifyConfig:
+    """Compare OUTPUT's catalogue with its files and with the scans."""
+
+    output: str
+    """What a colouring job wrote its photographs and catalogue into; a folder or any fsspec URI."""
+    _: KW_ONLY
+    mend: bool = False
+    """Put damaged files of the catalogue aside, have missing photographs coloured again by the next run, and delete
+    pictures that no row needs, if they prove to be ours."""
+    read_all: bool = False
+    """Read every colour photograph and compare its digest, beside seeing whether it is there."""
+
+
+def main(config: Annotated[VerifyConfig, cli.OPTIONS]) -> int:
+    """Compare OUTPUT's catalogue with its files and with the scans, and on request mend what differs.
+
+    Lists damaged files of the catalogue, rows whose photograph is gone, pictures that no row needs, and rows whose scan
+    is gone. Exit status 3 where something was found and not mended.
+    """
+    output = absolute(config.output)
+    if not Catalog(output).state:
+        raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
+    found = verification.verify(output, config.read_all)
+    _say("damaged files of the catalogue", found.damaged)
+    _say("colour photographs that are gone, or not what was written", found.missing["output"].to_pylist())
+    _say("pictures that no row needs", found.unneeded)
+    _say("photographs whose scan is gone", found.gone["source"].to_pylist())
+    if not found:
+        print(f"{output} holds what its catalogue says")
+        return cli.OK
+    if not config.mend:
+        print("--mend mends this")
+        return cli.SOME_ERRORS
+    with Place(output).hold():
+        kept = verification.mend(output, found)
+    _say("pictures that do not prove to be ours, and were left alone", kept)
+    if found.damaged or len(found.missing):
+        source = (Place(output).marker or {}).get("source", "SOURCE")
+        print(f"mended; colorize archive {source} {output} colours again what is missing")
+    else:
+        print("mended")
+    return cli.SOME_ERRORS if kept else cli.OK
+
+
+def _say(what: str, names: Sequence[str]) -> None:
+    if names:
+        print(f"{len(names):,} {what}:")
+        for name in names[:SHOWN]:
+            print(f"  {name}")
+        if len(names) > SHOWN:
+            print(f"  ... and {len(names) - SHOWN:,} more")
+
+
+app = cli.app(main, "verify", "colorize verify colour\ncolorize verify colour --mend")
+
+if __name__ == "__main__":
+    cli.command_line(app)

@@ -1,0 +1,177 @@
+"""A place is claimed before it is written, held by one job at a time, and loses nothing that is not ours."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import fsspec
+import pytest
+
+from jobs.cli import UsageError
+from jobs.storage import output
+from jobs.storage.output import LEASE, MARKER, Place, is_content
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(output, "BEAT", 0.1)
+    monkeypatch.setattr(output, "DEAD", 1.0)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, tmp_path, s3_endpoint) -> Place:
+    if request.param == "folder":
+        return Place(str(tmp_path / "out"))
+    name = f"place-{os.urandom(4).hex()}"
+    fsspec.filesystem("s3").mkdir(name)
+    return Place(f"s3://{name}/out")
+
+
+def test_a_place_is_of_one_kind_and_one_source(place):
+    with place.claim("archive", "/a"):
+        assert place.marker["kind"] == "archive" and place.marker["source"] == "/a"
+    with place.claim("archive", "/a"):
+        pass
+    with pytest.raises(UsageError, match="holds the results of /a, not of /b: choose another place, or.*--moved"):
+        place.check("archive", "/b")
+    with pytest.raises(UsageError, match="holds an archive's colours, not a training run"):
+        place.check("run", "/a")
+    with place.claim("archive", "/b", moved=True):
+        assert place.marker["source"] == "/b"
+
+
+def test_what_is_there_already_and_not_ours_is_left_alone(place):
+    place.fs.makedirs(f"{place.root}/images", exist_ok=True)
+    place.fs.pipe_file(f"{place.root}/notes.txt", b"mine")
+    with place.claim("archive", "/a"):
+        pass  # nothing of it is in the way
+    place.fs.rm_file(f"{place.root}/{MARKER}")
+    place.fs.pipe_file(f"{place.root}/images/holiday.png", b"mine")
+    with pytest.raises(UsageError, match=r"images is there already, and is not an archive's colours of ours"):
+        place.check("archive", "/a")
+    with pytest.raises(UsageError, match="is there already, and is not a training run of ours"):
+        place.check("run", "/a")
+    place.check("archive", "/a", adopted=True)
+
+
+def test_a_second_job_is_refused_while_the_first_one_works(place):
+    with place.claim("archive", "/a"):
+        with pytest.raises(UsageError, match=f"another job works on {place.uri} .process {os.getpid()} on "):
+            with place.hold():
+                pass
+    with place.hold():
+        pass
+
+
+def test_of_two_that_start_at_once_one_works(place):
+    """Again and again, since it is a race."""
+    place.fs.makedirs(place.root, exist_ok=True)
+    for _ in range(10):
+        together, holding = threading.Barrier(4), []
+
+        def job(together=together, holding=holding):
+            together.wait()
+            try:
+                with place.hold() as lease:
+                    holding.append(lease.token)
+                    time.sleep(0.3)
+            except UsageError as error:
+                assert "another job" in str(error)
+
+        jobs = [threading.Thread(target=job) for _ in range(4)]
+        for thread in jobs:
+            thread.start()
+        for thread in jobs:
+            thread.join()
+        assert len(holding) == 1
+        assert not place.fs.exists(f"{place.root}/{LEASE}")
+
+
+def test_a_killed_job_holds_nothing(tmp_path):
+    code = f"""
+import os, signal
+from jobs.storage.output import Place
+with Place({str(tmp_path / "out")!r}).claim("archive", "/a"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code])
+    place = Place(str(tmp_path / "out"))
+    assert place.fs.exists(f"{place.root}/{LEASE}")
+    started = time.monotonic()
+    with place.claim("archive", "/a"):
+        assert time.monotonic() - started < output.DEAD, "on the same machine that is known at once"
+
+
+def test_a_job_on_another_machine_is_alive_while_its_lease_changes(place, capsys):
+    place.fs.makedirs(place.root, exist_ok=True)
+    elsewhere = {"token": "theirs", "beats": 0, "machine": "elsewhere", "process": 1, "born": "1", "boot": "1"}
+
+    def beat(beats: int):
+        place.fs.pipe_file(f"{place.root}/{LEASE}", json.dumps(elsewhere | {"beats": beats}).encode())
+
+    beat(0)
+    later = threading.Timer(0.3, beat, [1])
+    later.start()
+    with pytest.raises(UsageError, match="another job works on .* on elsewhere"):
+        with place.hold():
+            pass
+    later.join()
+    with place.hold() as lease:  # it does not change any more
+        assert "seeing whether that still works" in capsys.readouterr().out
+        beat(2)
+        with pytest.raises(UsageError, match="another job has taken"):
+            lease.check()
+    assert json.loads(place.fs.cat_file(f"{place.root}/{LEASE}"))["token"] == "theirs", "which is not ours to remove"
+
+
+def test_a_lease_is_renewed(place):
+    with place.claim("archive", "/a") as lease:
+        before = place.fs.cat_file(lease.path)
+        deadline = time.monotonic() + 20
+        while place.fs.cat_file(lease.path) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        lease.check()
+
+
+def test_only_what_proves_to_be_ours_is_deleted(place):
+    place.fs.makedirs(f"{place.root}/images", exist_ok=True)
+    mine = f"{place.root}/images/a.png"
+    place.fs.pipe_file(mine, b"content")
+    assert not place.remove(mine, is_content(hashlib.sha256(b"other").hexdigest())) and place.fs.exists(mine)
+    assert place.remove(mine, is_content(hashlib.sha256(b"content").hexdigest())) and not place.fs.exists(mine)
+    assert place.remove(mine, lambda data: False), "it is gone"
+    for outside in ("/elsewhere/a.png", f"{place.root}/../a.png", f"{place.root}2/a.png"):
+        with pytest.raises(ValueError, match="does not lie in"):
+            place.remove(outside, lambda data: True)
+
+
+def test_a_folder_with_anything_else_in_it_stays(place):
+    place.fs.makedirs(f"{place.root}/checkpoint_1", exist_ok=True)
+    place.fs.pipe_file(f"{place.root}/checkpoint_1/state.pt", b"x")
+    place.fs.pipe_file(f"{place.root}/checkpoint_1/thesis.doc", b"x")
+    assert not place.remove_folder(f"{place.root}/checkpoint_1", {"state.pt"})
+    place.fs.rm_file(f"{place.root}/checkpoint_1/thesis.doc")
+    assert place.remove_folder(f"{place.root}/checkpoint_1", {"state.pt"})
+    assert not place.fs.exists(f"{place.root}/checkpoint_1")
+
+
+def test_only_one_module_deletes():
+    """Nothing else in the packages calls what deletes files or folders, but for temporary ones of its own."""
+    import re
+    from pathlib import Path
+
+    import colorize_core
+    import jobs
+
+    deleting = re.compile(r"\.(rm|rm_file|rmdir|rmtree|delete|unlink)\(|\bos\.remove\(|\brmtree\(")
+    found = set()
+    for package in (colorize_core, jobs):
+        for path in Path(package.__path__[0]).rglob("*.py"):
+            if deleting.search(path.read_text()):
+                found.add(path.relative_to(Path(package.__path__[0]).parent).as_posix())
+    assert found == {"jobs/storage/output.py", "jobs/storage/files.py", "jobs/coloring/deaths.py"}
