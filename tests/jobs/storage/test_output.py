@@ -116,9 +116,8 @@ def test_a_job_on_another_machine_is_alive_while_its_lease_changes(place, capsys
     beat(0)
     later = threading.Timer(0.3, beat, [1])
     later.start()
-    with pytest.raises(UsageError, match="another job works on .* on elsewhere"):
-        with place.hold():
-            pass
+    with pytest.raises(UsageError, match="another job works on .* on elsewhere"), place.hold():
+        pass
     later.join()
     with place.hold() as lease:  # it does not change any more
         assert "seeing whether that still works" in capsys.readouterr().out

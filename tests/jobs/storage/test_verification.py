@@ -1,0 +1,99 @@
+"""What differs between the catalogue, the pictures and the scans is found, and mended without touching anything else."""
+
+import hashlib
+
+import pyarrow as pa
+import pytest
+
+from jobs import verify
+from jobs.storage import verification
+from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.output import Place
+
+OURS = b"...<Iptc4xmpExt:AISystemUsed>colorize 1</Iptc4xmpExt:AISystemUsed>..."
+
+
+@pytest.fixture
+def output(tmp_path) -> str:
+    """Three photographs, in order."""
+    output = tmp_path / "out"
+    (tmp_path / "scans").mkdir()
+    rows = []
+    with Place(str(output)).claim("archive", str(tmp_path / "scans")):
+        for name in "abc":
+            (tmp_path / f"scans/{name}.png").write_bytes(b"x")
+            picture = output / f"images/{name}.png.png"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(OURS + name.encode())
+            rows.append(
+                {
+                    "id": name, "source": str(tmp_path / f"scans/{name}.png"), "source_version": "1", "status": "ok",
+                    "output": str(picture), "output_sha256": hashlib.sha256(picture.read_bytes()).hexdigest(),
+                }
+            )  # fmt: skip
+        Catalog(str(output)).append(pa.Table.from_pylist(rows, SCHEMA))
+    return str(output)
+
+
+def run(output: str, **options) -> int:
+    return verify.main(verify.VerifyConfig(output, **options))
+
+
+def status(output: str) -> dict[str, tuple]:
+    rows = Catalog(output).read(["id", "status", "source_version", "output"]).to_pylist()
+    return {row["id"]: (row["status"], row["source_version"], row["output"] is not None) for row in rows}
+
+
+def test_nothing_to_find(output, capsys):
+    assert run(output, read_all=True) == 0 and "holds what its catalogue says" in capsys.readouterr().out
+
+
+def test_a_picture_that_somebody_deleted_is_done_again(output, capsys, tmp_path):
+    (tmp_path / "out/images/a.png.png").unlink()
+    assert run(output) == 3
+    said = capsys.readouterr().out
+    assert "1 colour photographs that are gone" in said and "a.png.png" in said and "--mend" in said
+    assert status(output)["a"] == ("ok", "1", True), "nothing is done unasked"
+    assert run(output, mend=True) == 0
+    assert status(output) == {"a": ("error", "", False), "b": ("ok", "1", True), "c": ("ok", "1", True)}
+
+
+def test_a_picture_that_was_changed_is_found_by_reading_all(output, tmp_path):
+    (tmp_path / "out/images/b.png.png").write_bytes(b"damaged")
+    assert run(output) == 0
+    assert run(output, read_all=True) == 3
+    assert verification.verify(output, read_all=True).missing["id"].to_pylist() == ["b"]
+
+
+def test_only_our_pictures_are_deleted_when_no_row_needs_them(output, capsys, tmp_path):
+    stale, foreign = tmp_path / "out/images/d.png.png", tmp_path / "out/images/holiday.png"
+    stale.write_bytes(OURS)
+    foreign.write_bytes(b"mine")
+    assert run(output) == 3 and "2 pictures that no row needs" in capsys.readouterr().out
+    assert run(output, mend=True) == 3, "one remains"
+    assert not stale.exists() and foreign.read_bytes() == b"mine"
+    assert "do not prove to be ours" in capsys.readouterr().out
+    assert all(found == ("ok", "1", True) for found in status(output).values())
+
+
+def test_variants_and_maps_belong_to_their_photograph(output, tmp_path):
+    for name in ("variants/2/a.png.png", "variants/3/a.png.png", "confidence/a.png.png"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_bytes(OURS)
+    assert run(output) == 0
+
+
+def test_the_catalogue_says_whose_scan_is_gone(output, tmp_path):
+    (tmp_path / "scans/c.png").unlink()
+    assert run(output) == 3
+    assert run(output, mend=True) == 0
+    assert status(output)["c"] == ("skipped", "1", True) and (tmp_path / "out/images/c.png.png").is_file()
+    assert run(output) == 0, "it has been said"
+
+
+def test_a_damaged_catalogue_is_put_aside(output, capsys, tmp_path):
+    (file,) = (tmp_path / "out/catalog").iterdir()
+    file.write_bytes(file.read_bytes()[:-9])
+    assert run(output) == 3 and "1 damaged files of the catalogue" in capsys.readouterr().out
+    assert run(output, mend=True) == 0
+    assert (tmp_path / f"out/damaged/catalog-{file.name}").is_file() and status(output) == {}
