@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 from skimage import data
 
-from benchmarks.exactness import fraction_kept
 from colorize_core import metrics, network, photo, weights_file
 from colorize_core.colorizer import Colorizer, pack_weights, thumbnail
 from colorize_core.weights_file import WeightsError, WeightsFile
+from tests.oracle import fraction_kept
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from skimage import data
 
-from benchmarks.triage import pages, tinted
 from colorize_core import color, photo, triage
 from colorize_core.photo import Photo
+from tests.pictures import pages, tinted
 
 PHOTOGRAPHS = {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
 GREYS = {name: color.grey_of(rgb) for name, rgb in PHOTOGRAPHS.items()} | {"camera": data.camera()}
