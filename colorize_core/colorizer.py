@@ -67,13 +67,13 @@ class Colouring:
 class Colorizer:
     """A trained network on a device, ready to predict chroma."""
 
-    def __init__(self, file: WeightsFile, model: nn.Module, calibration: Calibration, device: torch.device):
+    def __init__(self, file: WeightsFile, model: network.Network, calibration: Calibration, device: torch.device):
         self.file = file
         """Where the weights come from: their name, digest and configuration."""
         self.input_side: int = file.config["input_side"]
         self.calibration = calibration
         self.device = device
-        self.network = model.eval().to(device, memory_format=torch.channels_last)
+        self.network = model.eval().to(device).to(memory_format=torch.channels_last)
         self._folded = network.folded(self.network)
         self.batch = 2 if device.type == "cpu" else 32
         """Photographs that go through the network at a time. On a CPU always in twos, the last one with itself: larger
@@ -158,7 +158,7 @@ class Colorizer:
         """
         self.file.check(vividness, variants)
         thumbnails = [thumbnail(grey, self.input_side) for grey in greys]
-        batches = defaultdict(list)
+        batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, lightness in enumerate(thumbnails):
             batches[lightness.shape].append(i)
         found: list = [None] * len(greys)
@@ -186,9 +186,10 @@ class Colorizer:
         alternatives = zip(*map(photographs, chosen), strict=True)
         difference = self._difference(probability, chosen[0], distribution.SPARSE).mean((1, 2))
         sure = distribution.confidence(difference, self.calibration)
-        maps = [None] * len(probability)
+        maps: list[np.ndarray | None] = [None] * len(probability)
         if confidence_map:
-            maps = distribution.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
+            every = distribution.confidence(self._difference(probability, chosen[0]), self.calibration)
+            maps = list(every.cpu().numpy())
         each = zip(alternatives, sure.tolist(), maps, difference.tolist(), strict=True)
         return [Colouring(list(chroma), *rest) for chroma, *rest in each]
 
