@@ -42,7 +42,7 @@ from rich.table import Table
 from skimage import data
 
 from colorize_core import color, encoding, photo
-from colorize_core.colorizer import Colorizer, thumbnail
+from colorize_core.colorizer import Colorizer, network_input
 from jobs.cli import OPTIONS
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.pool import BATCH
@@ -230,8 +230,8 @@ def _network(files: list[Path], out: str) -> Iterator[None]:
     cv2.setNumThreads(1)
     colorizer = Colorizer.load(device="cpu")
     greys = [photo.read(file.read_bytes()).grey for file in files[: len(PICTURES)]]
-    thumbnails = torch.from_numpy(np.stack([thumbnail(grey, colorizer.input_side) for grey in greys]))[:, None]
-    batches = thumbnails.split(colorizer.batch)
+    inputs = torch.from_numpy(np.stack([network_input(grey, colorizer.input_side) for grey in greys]))[:, None]
+    batches = inputs.split(colorizer.batch)
     colorizer.output(batches[0])
     yield
     for i in range(math.ceil(len(files) / colorizer.batch)):
