@@ -19,7 +19,7 @@ from rich.table import Table
 
 from jobs import cli
 from jobs.cli import OPTIONS, UsageError
-from jobs.pages.review import page as review
+from jobs.pages.review import page as review_page
 from tests.browser import CHROMIUM, DESKTOP, launched
 from tests.many_photographs import write_page
 
@@ -28,7 +28,7 @@ from tests.many_photographs import write_page
 class ReviewPageConfig:
     """Measure how soon review pages are there."""
 
-    photographs: Annotated[tuple[int, ...], cli.SEVERAL] = (20_000, review.MOST)
+    photographs: Annotated[tuple[int, ...], cli.SEVERAL] = (20_000, review_page.MOST)
     """On each page."""
     rounds: int = 5
     """Visits to each page, of which the median counts."""

@@ -8,7 +8,7 @@ that scikit-image ships:
 * ``notebook``: Pillow, scikit-image, the network in float32 one photograph at a time, Pillow's PNG;
 * ``script``: the same with OpenCV;
 * ``codecs``: decoding the scans and encoding as many colour pixels as PNG, on every core; no network, no colour;
-* ``network``: the network alone, on every core, on thumbnails in memory;
+* ``network``: the network alone, on every core, on what it sees of them, in memory;
 * ``pool``: the job's own worker in plain processes, one per core, without Ray;
 * ``jobs.colorize``: the real command, its rate from the first photograph on.
 

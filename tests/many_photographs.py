@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from colorize_core import encoding
 from jobs.pages import thumbnails
-from jobs.pages.review import page as review
+from jobs.pages.review import page as review_page
 from jobs.storage.catalog import SCHEMA, Catalog
 
 
@@ -29,8 +29,8 @@ def write_page(output: Path, count: int) -> Path:
     Catalog(str(output)).append(pa.table({name: columns[name] for name in SCHEMA.names}))
     tiny = thumbnails.of_file(encoding.encode(np.full((24, 32, 3), 90, np.uint8), "png"))
     with (
-        patch.object(review, "FEW_PIXELS", float("inf")),  # here, in one go
-        patch.object(review, "_thumbnails", lambda rows, output: ((row["output_sha256"], tiny) for row in rows)),
+        patch.object(review_page, "FEW_PIXELS", float("inf")),  # here, in one go
+        patch.object(review_page, "_thumbnails", lambda rows, output: ((row["output_sha256"], tiny) for row in rows)),
     ):
-        review.write(str(output))
+        review_page.write(str(output))
     return output / "review/index.html"

@@ -17,11 +17,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from colorize_core import encoding
-from jobs import cli, colorize
-from jobs import review as review_job
+from jobs import cli, colorize, review
 from jobs.coloring.config import ColorizeConfig
 from jobs.pages.evaluation import evaluation_page, picture
-from jobs.pages.review import page as review
+from jobs.pages.review import page as review_page
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.parquet import ParquetWriter
@@ -339,9 +338,9 @@ def write_outputs(output: str) -> dict[str, np.ndarray]:
 def test_every_format_is_shown_and_the_page_opens_from_a_bucket(ray_local, s3_endpoint, look, capsys, monkeypatch):
     fsspec.filesystem("s3").mkdir("museum")
     colours = write_outputs("s3://museum/out")
-    monkeypatch.setattr(review, "FEW_PIXELS", 0)  # so that Ray's workers do them
-    monkeypatch.setattr(review, "TOGETHER", 2)
-    assert review_job.main(review_job.ReviewConfig(output="s3://museum/out")) == cli.OK
+    monkeypatch.setattr(review_page, "FEW_PIXELS", 0)  # so that Ray's workers do them
+    monkeypatch.setattr(review_page, "TOGETHER", 2)
+    assert review.main(review.ReviewConfig(output="s3://museum/out")) == cli.OK
     assert "1 photographs have no thumbnail" in capsys.readouterr().err
     signed = {"Authorization": "AWS test:test"}  # a bucket that is not open to everyone
     shown = look(f"{s3_endpoint}/museum/out/review/index.html", extra_http_headers=signed)
@@ -370,7 +369,7 @@ def test_every_format_is_shown_and_the_page_opens_from_a_bucket(ray_local, s3_en
 def test_only_what_is_new_is_made_again(tmp_path):
     output = str(tmp_path)
     write_outputs(output)
-    review.write(output)
+    review_page.write(output)
     scripts = tmp_path / "review/thumbnails"
     first = {path.name: path.stat().st_mtime_ns for path in scripts.iterdir()}
     made = pq.read_table(tmp_path / "review/thumbnails.parquet")
@@ -379,7 +378,7 @@ def test_only_what_is_new_is_made_again(tmp_path):
     changed = rows[0] | {"output_sha256": "0" * 64}
     shutil.copy(rows[0]["output"], tmp_path / "images/d.png")
     Catalog(output).append(pa.Table.from_pylist([changed], SCHEMA))
-    review.write(output)
+    review_page.write(output)
     after = {path.name: path.stat().st_mtime_ns for path in scripts.iterdir()}
     assert len(after) > len(first) and all(after[name] == at for name, at in first.items())
     assert len(pq.read_table(tmp_path / "review/thumbnails.parquet")) == 5
@@ -410,7 +409,7 @@ def test_20_000_photographs(many, look):
     assert before not in shown.names() and shown.page.evaluate("() => scrollY") > 500_000
     shown.page.locator(".card:last-child .after[src]").wait_for()
     assert size() < 2 * elements and shown.page.evaluate("() => scripts.size") <= 32
-    assert shown.thumbnails() < ROWS / review.TOGETHER / 5, "not all was loaded on the way"
+    assert shown.thumbnails() < ROWS / review_page.TOGETHER / 5, "not all was loaded on the way"
     shown.page.locator(".card .open[tabindex='0']").focus()
     shown.page.keyboard.press("End")
     assert shown.page.locator(".card:focus-within").get_attribute("aria-posinset") == str(ROWS)
@@ -490,7 +489,7 @@ def test_pages_of_evaluations_and_training_runs(tmp_path, look):
 
 
 def test_what_is_too_much_for_a_page_is_said_and_does_no_harm(job, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(review, "MOST", 3)
+    monkeypatch.setattr(review_page, "MOST", 3)
     assert run(job / "scans", tmp_path / "out") == cli.SOME_ERRORS
     assert "no review page: 9 photographs are more than the 3 that a review page can show" in capsys.readouterr().err
     assert not (tmp_path / "out/review").exists() and (tmp_path / "out/images/a/plain.png.png").exists()
