@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: setup demo test cluster-test chaos clean
+.PHONY: setup check demo test cluster-test chaos clean
 
 # The environment is made once, and again when the pins change.
 setup: .venv/installed
@@ -15,6 +15,13 @@ demo: setup
 	@# Status 3 says that some inputs have error rows: here the truncated file, on purpose.
 	.venv/bin/python -m jobs.colorize demo-out/scans demo-out/colour || test $$? -eq 3
 	@echo; echo "Look at demo-out/colour/images; the scans they were made from are in demo-out/scans."
+
+# What is wrong without running anything: style, types, and who imports whom.
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy colorize_core jobs
+	.venv/bin/lint-imports
 
 test: setup
 	.venv/bin/python -m pytest

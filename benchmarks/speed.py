@@ -8,7 +8,7 @@ that scikit-image ships:
 * ``notebook``: Pillow, scikit-image, the network in float32 one photograph at a time, Pillow's PNG;
 * ``script``: the same with OpenCV;
 * ``codecs``: decoding the scans and encoding as many colour pixels as PNG, on every core; no network, no colour;
-* ``network``: the network alone, on every core, on thumbnails in memory;
+* ``network``: the network alone, on every core, on what it sees of them, in memory;
 * ``pool``: the job's own worker in plain processes, one per core, without Ray;
 * ``jobs.colorize``: the real command, its rate from the first photograph on.
 
@@ -42,7 +42,7 @@ from rich.table import Table
 from skimage import data
 
 from colorize_core import color, encoding, photo
-from colorize_core.colorizer import Colorizer, thumbnail
+from colorize_core.colorizer import Colorizer, network_input
 from jobs.cli import OPTIONS
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.pool import BATCH
@@ -230,8 +230,8 @@ def _network(files: list[Path], out: str) -> Iterator[None]:
     cv2.setNumThreads(1)
     colorizer = Colorizer.load(device="cpu")
     greys = [photo.read(file.read_bytes()).grey for file in files[: len(PICTURES)]]
-    thumbnails = torch.from_numpy(np.stack([thumbnail(grey, colorizer.input_side) for grey in greys]))[:, None]
-    batches = thumbnails.split(colorizer.batch)
+    inputs = torch.from_numpy(np.stack([network_input(grey, colorizer.input_side) for grey in greys]))[:, None]
+    batches = inputs.split(colorizer.batch)
     colorizer.output(batches[0])
     yield
     for i in range(math.ceil(len(files) / colorizer.batch)):

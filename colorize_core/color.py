@@ -84,7 +84,8 @@ def _tables(dtype: np.dtype) -> Tables:
     encode = np.rint(top * linear_to_srgb(np.arange(_STEPS[top] + 1) / _STEPS[top])).astype(dtype)
     # float32 tells 8-bit levels apart with room to spare; of 16-bit levels it would misjudge one in a thousand.
     precision = np.float32 if dtype == np.uint8 else np.float64
-    return Tables(*(x.astype(precision) for x in (linear, f, lightness, low, high, safe_low, safe_high)), encode)
+    precise = (x.astype(precision) for x in (linear, f, lightness, low, high, safe_low, safe_high))
+    return Tables._make([*precise, encode])
 
 
 def lightness(grey: np.ndarray) -> np.ndarray:

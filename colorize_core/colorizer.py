@@ -41,7 +41,7 @@ def pack_weights(
     """A ``.safetensors`` file in half precision, its header naming the network, its settings and its training.
 
     ``name`` and ``settings`` are what ``network.build`` takes; ``input_side`` is how large the network likes to
-    see a photograph (see ``thumbnail``); ``training`` is any JSON summary.
+    see a photograph (see ``network_input``); ``training`` is any JSON summary.
     """
     state = {key: v.half() if v.is_floating_point() else v for key, v in model.state_dict().items()}
     header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
@@ -67,13 +67,13 @@ class Colouring:
 class Colorizer:
     """A trained network on a device, ready to predict chroma."""
 
-    def __init__(self, file: WeightsFile, model: nn.Module, calibration: Calibration, device: torch.device):
+    def __init__(self, file: WeightsFile, model: network.Network, calibration: Calibration, device: torch.device):
         self.file = file
         """Where the weights come from: their name, digest and configuration."""
         self.input_side: int = file.config["input_side"]
         self.calibration = calibration
         self.device = device
-        self.network = model.eval().to(device, memory_format=torch.channels_last)
+        self.network = model.eval().to(device).to(memory_format=torch.channels_last)
         self._folded = network.folded(self.network)
         self.batch = 2 if device.type == "cpu" else 32
         """Photographs that go through the network at a time. On a CPU always in twos, the last one with itself: larger
@@ -112,7 +112,7 @@ class Colorizer:
     def predict_ab(self, lightness: Tensor, vividness: float | None = None) -> Tensor:
         """CIE L* in [0, 100], float32 (N, 1, H, W), to ab in CIE units, float32 (N, 2, h, w) on the CPU.
 
-        Height and width must be multiples of 32 (``thumbnail`` makes them so); h and w depend on the network.
+        Height and width must be multiples of 32 (``network_input`` makes them so); h and w depend on the network.
         ``vividness`` goes from 0, the most accurate colours, to 1, as colourful as colour photographs are; the default
         lies between. Raises ``ValueError`` as ``WeightsFile.check`` does.
         """
@@ -157,15 +157,15 @@ class Colorizer:
         Raises ``ValueError`` as ``WeightsFile.check`` does.
         """
         self.file.check(vividness, variants)
-        thumbnails = [thumbnail(grey, self.input_side) for grey in greys]
-        batches = defaultdict(list)
-        for i, lightness in enumerate(thumbnails):
+        inputs = [network_input(grey, self.input_side) for grey in greys]
+        batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, lightness in enumerate(inputs):
             batches[lightness.shape].append(i)
         found: list = [None] * len(greys)
         for alike in batches.values():
             for begin in range(0, len(alike), self.batch):
                 members = alike[begin : begin + self.batch]
-                output = self.output(torch.from_numpy(np.stack([thumbnails[i] for i in members]))[:, None])
+                output = self.output(torch.from_numpy(np.stack([inputs[i] for i in members]))[:, None])
                 # One by one on a CPU, for the same reason as there are two at a time above.
                 parts = output.split(1 if self.device.type == "cpu" else self.batch)
                 colourings = (self._colourings(part, vividness, variants, confidence_map) for part in parts)
@@ -186,9 +186,10 @@ class Colorizer:
         alternatives = zip(*map(photographs, chosen), strict=True)
         difference = self._difference(probability, chosen[0], distribution.SPARSE).mean((1, 2))
         sure = distribution.confidence(difference, self.calibration)
-        maps = [None] * len(probability)
+        maps: list[np.ndarray | None] = [None] * len(probability)
         if confidence_map:
-            maps = distribution.confidence(self._difference(probability, chosen[0]), self.calibration).cpu().numpy()
+            every = distribution.confidence(self._difference(probability, chosen[0]), self.calibration)
+            maps = list(every.cpu().numpy())
         each = zip(alternatives, sure.tolist(), maps, difference.tolist(), strict=True)
         return [Colouring(list(chroma), *rest) for chroma, *rest in each]
 
@@ -202,7 +203,7 @@ class Colorizer:
         return color.merge(grey, self.predict([grey], vividness)[0].chroma[0])
 
 
-def thumbnail(grey: np.ndarray, side: int) -> np.ndarray:
+def network_input(grey: np.ndarray, side: int) -> np.ndarray:
     """What the network sees of a grey scan: CIE L* in [0, 100], float32 (h, w).
 
     About ``side`` squared pixels in the photograph's aspect ratio, each side a multiple of 32 and at least 32, so

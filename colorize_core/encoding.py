@@ -80,7 +80,9 @@ def encode_tiff(pages: Iterable[Photo], xmp: str | None = None) -> bytes:
         offsets, counts = [], []
         for strip in _strips(page):
             offsets.append(file.tell())
-            counts.append(file.write(imagecodecs.deflate_encode(imagecodecs.delta_encode(strip, axis=1), level=1)))
+            differences = imagecodecs.delta_encode(strip, axis=1)
+            # It takes arrays too, whatever its types say.
+            counts.append(file.write(imagecodecs.deflate_encode(differences, level=1)))  # type: ignore[arg-type]
         directories.append((_tiff_tags(page, counts, xmp), offsets))
         del page  # before the next one is made
     room = sum(len(exif.packed(found, 0, big=True)) + 8 * len(offsets) for found, offsets in directories)
@@ -175,8 +177,9 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _encode_jpeg(page: Photo, xmp: str | None) -> bytes:
-    options = {"colorspace": "rgb", "outcolorspace": "ycbcr", "subsampling": "444"}
-    jpeg = imagecodecs.jpeg8_encode(page.pixels, level=JPEG_QUALITY, **options)
+    jpeg = imagecodecs.jpeg8_encode(
+        page.pixels, level=JPEG_QUALITY, colorspace="rgb", outcolorspace="ycbcr", subsampling="444"
+    )
     density = [1, *(min(round(dots), 65535) for dots in page.dpi)] if page.dpi else [0, 1, 1]
     segments = [_segment(0xE0, b"JFIF\0\1\1" + struct.pack(">BHHBB", *density, 0, 0))]
     if page.exif:

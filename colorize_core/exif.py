@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 # Type -> numpy's code of a value, without its byte order; a rational is a pair.
@@ -47,6 +48,11 @@ class Directories(NamedTuple):
     """Under the tag that points to them: Exif and GPS, where there are any."""
 
 
+def as_tiff(image: Image.Image) -> TiffImageFile | None:
+    """The same image where it was opened from a TIFF: Pillow gives those alone their tags. None for all else."""
+    return image if image.format == "TIFF" and isinstance(image, TiffImageFile) else None
+
+
 def kept(image: Image.Image, data: bytes) -> bytes | None:
     """The block of the tags that stay true of a photograph, little-endian; None where there are none.
 
@@ -54,8 +60,8 @@ def kept(image: Image.Image, data: bytes) -> bytes | None:
     all else that describes stored pixels, and what is damaged. The colour space is said to be sRGB.
     """
     try:
-        if image.format == "TIFF":
-            found = parse(data, image.tag_v2.offset)
+        if tiff := as_tiff(image):
+            found = parse(data, tiff.tag_v2.offset)
         else:
             if image.format == "PNG":
                 image.load()  # it may follow the pixels
@@ -82,7 +88,7 @@ def parse(data: bytes, offset: int | None = None) -> Directories:
     """
     layout = _Layout.of(data)
     main, _ = _read(data, layout.first(data) if offset is None else offset, layout)
-    sub = {}
+    sub: dict[int, Directory] = {}
     for tag in _SUB_DIRECTORIES:
         if tag in main:
             with suppress(struct.error):
@@ -104,7 +110,7 @@ def chain(data: bytes) -> Iterator[Directory]:
 class _Layout(NamedTuple):
     """What tells TIFF from BigTIFF, and the byte orders: formats of ``struct``, their order of bytes included."""
 
-    count: struct.Struct
+    entries: struct.Struct
     entry: struct.Struct
     offset: struct.Struct
 
@@ -120,9 +126,10 @@ class _Layout(NamedTuple):
 
 def _read(data: bytes, offset: int, layout: _Layout) -> tuple[Directory, int]:
     """The directory at ``offset``, and the offset of the next one; 0 where there is none."""
-    (entries,) = layout.count.unpack_from(data, offset)
-    offset += layout.count.size
-    directory, room, swapped = {}, len(data), layout.count.format[0] == ">"
+    (entries,) = layout.entries.unpack_from(data, offset)
+    offset += layout.entries.size
+    directory: Directory = {}
+    room, swapped = len(data), layout.entries.format[0] == ">"
     for start in range(offset, offset + entries * layout.entry.size, layout.entry.size):
         tag, kind, count, value = layout.entry.unpack_from(data, start)
         if kind not in _CODES:

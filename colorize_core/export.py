@@ -8,6 +8,7 @@ compared with PyTorch, at two sizes.
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,9 @@ def to_onnx(colorizer: Colorizer) -> bytes:
     import onnxruntime
 
     inputs = {"lightness": torch.rand(2, 1, 64, 96) * 100}
-    shapes = {"lightness": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}}
+    shapes: dict[str, dict[int, Any] | None] = {
+        "lightness": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    }
     if colorizer.file.gives_distribution:
         inputs["vividness"] = torch.tensor(distribution.DEFAULT_VIVIDNESS)
         shapes["vividness"] = None

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,34 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colorize_core import objective
 
+if TYPE_CHECKING:
+    from torchvision.models import ResNet
+
 Upsampling = Literal["deconv", "nearest"]
 
 
-class ResNet18Colorizer(nn.Module):
+class Network(nn.Module):
+    """What a network has beside its ``forward``. Those that give a distribution over ab, and no others, have ``bins``,
+    ``prior`` and ``cross_entropy``.
+    """
+
+    stride: int
+    """Height and width of the input must be multiples of this."""
+    encoder_layers: tuple[str, ...]
+    """With which the names of the encoder's parameters begin."""
+    bins: Tensor
+    """Their centres, ab in CIE units, (Q, 2); see ``objective.bins``."""
+    prior: Tensor
+    """How often each bin occurs in training, a moving average; (Q,), sums to 1."""
+    cross_entropy: Callable[[Tensor, Tensor], Tensor]
+    """Of an ``output`` against the true ab, (N, 2, H, W) in CIE units; a scalar, in nats."""
+
+    def chroma(self, output: Tensor) -> Tensor:
+        """The ab that an ``output`` stands for, (N, 2, h, w) in CIE units."""
+        raise NotImplementedError
+
+
+class ResNet18Colorizer(Network):
     """The seed's network: ResNet-18 through layer2, then convolutions with three 2x upscalings; no skips.
 
     ``upsampling`` is "nearest" (954,722 parameters, the seed's code) or "deconv" (transposed convolutions,
@@ -30,8 +54,8 @@ class ResNet18Colorizer(nn.Module):
     raises ``OSError`` where it has neither.
     """
 
-    stride = 8  # height and width of the input must be multiples of this
-    encoder_layers = ("encoder.",)  # with which the names of its parameters begin
+    stride = 8
+    encoder_layers = ("encoder.",)
 
     def __init__(self, upsampling: Upsampling = "nearest", pretrained: bool = False):
         super().__init__()
@@ -68,7 +92,7 @@ class ResNet18Colorizer(nn.Module):
         return output
 
 
-def _pretrained_resnet18() -> nn.Module:
+def _pretrained_resnet18() -> "ResNet":
     from torchvision.models import ResNet18_Weights, resnet18
 
     try:
@@ -132,7 +156,7 @@ class LiteEncoder(nn.Module):
         return found
 
 
-class LiteColorizer(LiteEncoder):
+class LiteColorizer(LiteEncoder, Network):
     """EfficientNet-Lite and a U-Net decoder, to a distribution over ab at a quarter of the size; 3.5 M parameters with
     Lite0, 4.9 M with Lite2.
 
@@ -140,8 +164,8 @@ class LiteColorizer(LiteEncoder):
     starts the encoder from ImageNet weights, see there.
     """
 
-    stride = 32  # height and width of the input must be multiples of this
-    encoder_layers = ("stem.", "stages.")  # with which the names of its parameters begin
+    stride = 32
+    encoder_layers = ("stem.", "stages.")
 
     def __init__(self, version: int, pretrained: bool = False):
         super().__init__(version, 1, pretrained)
@@ -162,7 +186,6 @@ class LiteColorizer(LiteEncoder):
         self.head = nn.Conv2d(48, len(objective.bins()), 1)
         self.register_buffer("bins", objective.bins(), persistent=False)
         self.register_buffer("prior", torch.full([len(objective.bins())], 1 / len(objective.bins())))
-        """How often each bin occurs in training, a moving average; (Q,), sums to 1."""
 
     def forward(self, lightness: Tensor) -> Tensor:
         """CIE L* in [0, 100], (N, 1, H, W), to logits over the bins of ab, (N, Q, H/4, W/4)."""
@@ -242,14 +265,14 @@ def _pretrained_lite(version: int) -> dict[str, Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet18": ResNet18Colorizer,
     "lite0": partial(LiteColorizer, 0),
     "lite2": partial(LiteColorizer, 2),
 }
 
 
-def folded(model: nn.Module) -> nn.Module:
+def folded(model: Network) -> Network:
     """A copy of a network in ``eval`` mode that computes the same in fewer passes over memory: batch norms that follow
     a convolution in an ``nn.Sequential`` become part of it.
     """
@@ -262,7 +285,7 @@ def folded(model: nn.Module) -> nn.Module:
     return model
 
 
-def build(name: str, **settings) -> nn.Module:
+def build(name: str, **settings) -> Network:
     """A network by its name in ``NETWORKS``. Raises ``ValueError`` for an unknown name or setting."""
     if name not in NETWORKS:
         raise ValueError(f"there is no network called {name!r}; choose one of: {', '.join(NETWORKS)}")

@@ -1,26 +1,29 @@
 """What training minimises, and ab cut into bins, so that a network can give a distribution over colours."""
 
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from colorize_core import color
+
+if TYPE_CHECKING:
+    from colorize_core.network import Network
 
 Objective = Literal["huber", "mse", "cross-entropy"]
 STEP = 10  # CIE units between neighbouring bins
 REACH = 120  # the grid of bins covers [-REACH, REACH] in a and b
 
 
-def default(network: nn.Module) -> Objective:
+def default(network: "Network") -> Objective:
     """What a network is made for: "cross-entropy" where it gives a distribution, else "huber"."""
     return "cross-entropy" if hasattr(network, "cross_entropy") else "huber"
 
 
-def loss(network: nn.Module, output: Tensor, ab: Tensor, objective: Objective) -> Tensor:
+def loss(network: "Network", output: Tensor, ab: Tensor, objective: Objective) -> Tensor:
     """Mean loss of a network's ``output`` against the true ab in CIE units, (N, 2, H, W); a scalar.
 
     "cross-entropy" takes a network that gives a distribution; the others compare its ``chroma``, enlarged to ab's size.

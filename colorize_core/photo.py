@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import imagecodecs
 import numpy as np
@@ -132,7 +132,7 @@ def _pages(image: Image.Image, data: bytes) -> dict[int, Page]:
     if image.format in _NOT_RASTER:
         raise PhotoError(f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF")
     frames = [image.tell()]
-    if image.format == "TIFF" and image.tag_v2.next:
+    if (tiff := exif.as_tiff(image)) and tiff.tag_v2.next:
         kinds = [page.get(_NEW_SUBFILE_TYPE) for page in exif.chain(data)]
         frames = [i for i, kind in enumerate(kinds) if not (kind and kind.data[0] & _REDUCED_OR_MASK)] or [0]
     pages = {}
@@ -187,9 +187,7 @@ def _channels(image: Image.Image) -> np.ndarray:
     if mode in ("I", "F") or mode.startswith("I;"):
         return _stretched(np.asarray(image))[..., None]
     if mode == "LAB":
-        image = ImageCms.profileToProfile(
-            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        image = _converted(image, ImageCms.createProfile("LAB"))
     elif "transparency" in image.info or mode in ("PA", "RGBa"):
         image = image.convert("LA" if mode in ("1", "L") else "RGBA")
     elif mode in ("1", "La"):
@@ -205,12 +203,16 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.pop("icc_profile", None)
     if profile:
         try:
-            return ImageCms.profileToProfile(
-                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-            )
+            return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
         except ImageCms.PyCMSError:
             pass  # a broken or foreign profile
     return image.convert("RGB")
+
+
+def _converted(image: Image.Image, profile: ImageCms.core.CmsProfile | ImageCms.ImageCmsProfile) -> Image.Image:
+    """To sRGB, mode RGB. Raises ``ImageCms.PyCMSError``."""
+    srgb = ImageCms.createProfile("sRGB")
+    return cast(Image.Image, ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB"))  # None if in place
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
@@ -237,9 +239,9 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     if image.format == "PNG":
         return data[24] == 16 and data[25] in (2, 4, 6)  # bit depth and colour type
     return (
-        image.format == "TIFF"
-        and set(image.tag_v2.get(_BITS_PER_SAMPLE, ())) == {16}
-        and image.tag_v2.get(_PHOTOMETRIC, _MIN_IS_WHITE) in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB)
+        (tiff := exif.as_tiff(image)) is not None
+        and set(tiff.tag_v2.get(_BITS_PER_SAMPLE, ())) == {16}
+        and tiff.tag_v2.get(_PHOTOMETRIC, _MIN_IS_WHITE) in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB)
     )
 
 
@@ -252,7 +254,7 @@ def _read_deep_png(data: bytes, image: Image.Image) -> np.ndarray:
 def _read_deep_tiff(data: bytes, frame: int) -> np.ndarray:
     """(H, W, 1 | 2 | 3 | 4) uint16."""
     with io.BytesIO(data) as file, tifffile.TiffFile(file) as tiff:  # closed, or it keeps the data for a while
-        page = tiff.pages[frame]
+        page = cast(tifffile.TiffPage, tiff.pages[frame])  # a TiffFrame, which knows less, must be asked for
         pixels = np.atleast_3d(page.asarray().squeeze()).astype(np.uint16, copy=False)
         if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
             pixels = np.moveaxis(pixels, 0, -1)

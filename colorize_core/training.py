@@ -6,7 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from colorize_core import color, objective, photo
 from colorize_core.colorizer import autocast
+from colorize_core.network import Network
 from colorize_core.objective import Objective
 
 MIN_SIDE = 64  # pixels
@@ -95,7 +96,7 @@ def age(lightness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Another contrast curve, fading, uneven light, blur, grain, scratches and dust, each by chance.
     """
     height, width = lightness.shape
-    aged = np.ascontiguousarray(lightness) / 100
+    aged: np.ndarray = np.ascontiguousarray(lightness) / 100
 
     def chance(probability: float) -> bool:
         return rng.random() < probability
@@ -129,7 +130,9 @@ def age(lightness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def decode(image: bytes) -> np.ndarray:
     """A prepared photograph: sRGB, uint8 (H, W, 3)."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    bgr = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None, "what was prepared can be decoded"
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def centre_square(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -149,7 +152,7 @@ def _random_crop(shape: tuple[int, ...], smallest: float, rng: np.random.Generat
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     height = min(round(math.sqrt(area / aspect)), shape[0])
     width = min(round(math.sqrt(area * aspect)), shape[1])
-    return rng.integers(shape[0] - height + 1), rng.integers(shape[1] - width + 1), height, width
+    return int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1)), height, width
 
 
 @dataclass(kw_only=True, slots=True)
@@ -208,7 +211,7 @@ class Training:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         recipe: Recipe,
         steps: int,
         device: torch.device | str = "cpu",
@@ -216,7 +219,7 @@ class Training:
     ):
         self.recipe, self.device = recipe, torch.device(device)
         self.objective = recipe.objective or objective.default(network)
-        self.network = network.to(device, memory_format=torch.channels_last)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         for name, parameter in self.network.named_parameters():
             if name.startswith(tuple(recipe.freeze)):  # a list where it comes from a file
                 parameter.requires_grad_(False)
@@ -228,7 +231,11 @@ class Training:
         trained = [named for named in self.network.named_parameters() if named[1].requires_grad]
         encoder = [parameter for name, parameter in trained if name.startswith(network.encoder_layers)]
         others = [parameter for name, parameter in trained if not name.startswith(network.encoder_layers)]
-        groups = [{"params": others}, {"params": encoder, "lr": recipe.encoder_rate * recipe.learning_rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": others},
+            {"params": encoder, "lr": recipe.encoder_rate * recipe.learning_rate},
+        ]
+        self.optimizer: torch.optim.Optimizer
         if recipe.optimizer == "adamw":
             self.optimizer = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=0.01, fused=True)
         else:
@@ -239,7 +246,7 @@ class Training:
     @property
     def learning_rate(self) -> float:
         """Of the next step, for all but the encoder."""
-        return self._schedule.get_last_lr()[0]
+        return float(self._schedule.get_last_lr()[0])
 
     def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
         """One step on a batch as ``examples`` makes it; returns its loss, a scalar on the device."""
@@ -306,7 +313,7 @@ def _warmup_cosine(steps: int) -> Callable[[int], float]:
 
 @torch.inference_mode()
 def validate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], minimised: Objective, device: torch.device
+    network: Network, batches: Iterable[tuple[Tensor, Tensor]], minimised: Objective, device: torch.device
 ) -> Tensor:
     """Sums over a validation set: loss, mean squared error in the seed's units, photographs; float64 (3,).
 

@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.cli import UsageError
 
@@ -64,7 +65,7 @@ def start() -> None:
     # The pinned version's only ways to cap an actor's restarts go in 2.64; users cannot act on that.
     warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     if not ray.is_initialized():
-        options = {"logging_level": logging.ERROR, "log_to_driver": False}
+        options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if address := os.environ.get("RAY_ADDRESS"):
             try:
                 _knock(address)
@@ -131,7 +132,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _start_here(options: dict) -> None:
+def _start_here(options: dict[str, Any]) -> None:
     import ray
 
     for attempt in range(3):
@@ -147,7 +148,7 @@ def _start_here(options: dict) -> None:
 
 
 @contextlib.contextmanager
-def _without_standard_error():
+def _without_standard_error() -> Iterator[None]:
     """Discard what C++ code writes to standard error: Ray's core announces there which log level it was given."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -64,7 +64,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     place, catalog = Place(job.output), Catalog(job.output)
     files, refused = identified(inputs, config.format, place.folds_case)
     job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
-    decided = todo.decided(files, config) if config.only else None
+    decided = todo.decided(files, config.only, config.source) if config.only else None
     claim = "archive", base(config.source), config.moved, bool(catalog.state)
     if config.dry_run:
         place.check(*claim)

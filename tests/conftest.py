@@ -1,5 +1,6 @@
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,16 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as jobs does
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """Say in the end how many tests were skipped for want of what: without a browser no page was looked at."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'} skipped {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +36,7 @@ def samples(tmp_path_factory) -> Path:
 def shared() -> Path:
     """Photographs that are kept beside the checkout, where there are any."""
     if not SHARED.is_dir():
-        pytest.skip(f"no test photographs at {SHARED}")
+        pytest.skip(f"for want of photographs in {SHARED}")
     return SHARED
 
 

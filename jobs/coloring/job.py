@@ -14,7 +14,9 @@ Policy = Literal["recolor", "skip", "grey"]
 SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
 OUTPUTS = 1
 """Version of what is made of a scan: raised when the same weights and settings give other bytes, not by a release."""
-KEPT = {".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff"}  # all others become PNG
+KEPT: dict[str, encoding.Format] = {  # all others become PNG
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,9 @@ def container(format: Format, path: str) -> encoding.Format:
     """The format of a source's colour photograph, which depends on the source's name alone."""
     if format == "keep":
         return KEPT.get(PurePosixPath(path).suffix.lower(), "png")
-    return "png" if format == "parquet" else format
+    if format == "parquet":
+        return "png"
+    return format
 
 
 def output_name(format: Format, path: str) -> str:

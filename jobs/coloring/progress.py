@@ -19,7 +19,8 @@ class Progress:
     """
 
     def __init__(self, total: int, out: TextIO):
-        self.total, self.out, self.counts = total, out, Counter()
+        self.total, self.out = total, out
+        self.counts: Counter[str] = Counter()  # of each status
         self.finished: list[datetime] = []  # the first and the last time
         self.shown = time.monotonic()
         self.bar = None

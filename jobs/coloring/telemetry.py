@@ -53,7 +53,7 @@ class Telemetry:
 
     def moved(self, direction: str, data: bytes) -> bytes:
         """Count what is read or written, and hand it on."""
-        if self.on:
+        if self.on and data:  # Ray's counters raise for 0
             self.bytes.inc(len(data), {"direction": direction})
         return data
 

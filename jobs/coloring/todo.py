@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.cli import UsageError
-from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import CHUNK
 from jobs.coloring.job import SUFFIX, Job, container
 from jobs.pages import decisions
@@ -77,12 +76,12 @@ def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
     )
 
 
-def decided(files: pa.Table, config: ColorizeConfig) -> dict[str, str]:
-    """What --only says, by the photographs' ids."""
-    decided = decisions.read(config.only)
+def decided(files: pa.Table, only: str, source: str) -> dict[str, str]:
+    """What the file says that --only names, by the photographs' ids; they must be among those of the source."""
+    decided = decisions.read(only)
     if lost := Counter(decided.values())[decisions.REDO] - len(marked(files, decided)):
         raise UsageError(
-            f"{config.only} asks to redo {lost:,} photographs that {config.source} does not hold: give the SOURCE and "
+            f"{only} asks to redo {lost:,} photographs that {source} does not hold: give the SOURCE and "
             "OUTPUT that were reviewed"
         )
     return decided

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from jobs.storage.parquet import ParquetWriter
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
 TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
 MOST = 16  # of them, so that the first are stored soon
+T = TypeVar("T")
 WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
 
 
@@ -75,7 +77,8 @@ class ColorizeActor:
     def _groups(self, scans: list[Scan]) -> list[list[Scan]]:
         """All together, but those alone that a process died with. Three deaths are enough: one with another cause may
         meet a photograph that is alone, hardly two."""
-        alone, together = [], []
+        alone: list[Scan] = []
+        together: list[Scan] = []
         for scan in scans:
             deaths = self.deaths.count(scan.id)
             if deaths > 2:
@@ -118,7 +121,7 @@ class ColorizeActor:
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
         """End this process if it hangs, even in a decoder that lets no other thread run."""
-        faulthandler.dump_traceback_later(self.job.timeout, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(self.job.timeout, exit=True, file=sys.__stderr__ or sys.stderr)
         try:
             yield
         finally:
@@ -172,8 +175,9 @@ class ColorizeActor:
             name = output_name(self.job.format, scan.path)
             for i in range(1, len(scan.colourings[0].chroma)):
                 files.write_bytes(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
-            if self.job.confidence_map and scan.colourings[0].confidence_map is not None:
-                files.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", _confidence_map(scan))
+            if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
+                picture = _confidence_picture(confidence, scan.photographs[0].pixels.shape)
+                files.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", picture)
             data = self.telemetry.moved("written", self._encoded(scan, 0, xmp))
             scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
             if self.parquet:
@@ -184,7 +188,7 @@ class ColorizeActor:
                 scan.row["output"] = files.printable(uri)
         scan.row["finished_at"] = datetime.now(UTC)
 
-    def _encoded(self, scan: Scan, variant: int, xmp: bytes | None) -> bytes:
+    def _encoded(self, scan: Scan, variant: int, xmp: str | None) -> bytes:
         def merged() -> Iterator[photo.Photo]:
             """Page by page, so that one in colour is in memory at a time; the first variant comes last and lets go."""
             scanned_pages = scan.photographs if variant == 0 else list(scan.photographs)
@@ -204,10 +208,12 @@ class ColorizeActor:
         return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, xmp)
 
 
-def _confidence_map(scan: Scan) -> bytes:
-    """A grey PNG of the size of the scan's first page: 255 where the colour is surely right, 0 where it is a guess."""
-    height, width = scan.photographs[0].pixels.shape
-    levels = np.rint(255 * scan.colourings[0].confidence_map).astype(np.uint8)
+def _confidence_picture(confidence: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """A grey PNG of ``shape``, (H, W), of probabilities (h, w): 255 where the colour is surely right, 0 where it is a
+    guess.
+    """
+    height, width = shape
+    levels = np.rint(255 * confidence).astype(np.uint8)
     return cv2.imencode(".png", cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR))[1].tobytes()
 
 
@@ -216,9 +222,9 @@ def _does_not_fit(format: encoding.Format, scan: Scan) -> str:
     what = [f"{len(scan.pages)} pages"] if several else []
     what += ["16 bits"] if first.bits == 16 and format == "jpeg" else []
     what += ["alpha"] if first.alpha is not None and format == "jpeg" else []
-    what = " and ".join(what) or "x".join(map(str, first.pixels.shape))
+    described = " and ".join(what) or "x".join(map(str, first.pixels.shape))
     others = "tiff or keep" if several else "png or tiff"
-    return f"it has {what}, which {format.upper()} does not hold: colour it with --format {others}"
+    return f"it has {described}, which {format.upper()} does not hold: colour it with --format {others}"
 
 
 def _measure(scan: Scan) -> None:
@@ -227,9 +233,10 @@ def _measure(scan: Scan) -> None:
         scan.row["pages"] = len(scan.pages)
 
 
-def _portions(items: list, size: Callable[[object], int], limit: int) -> Iterator[list]:
+def _portions(items: list[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
     """Neighbours whose sizes add up to ``limit`` at most, or a single one that is larger."""
-    portion, total = [], 0
+    portion: list[T] = []
+    total = 0
     for item in items:
         if portion and total + size(item) > limit:
             yield portion

@@ -39,9 +39,10 @@ def evaluation_page(source: str, said: str, summary: list[list[str]], measured: 
         figures = []
         for setting in shown:
             row = photographs[path][setting]
-            said = [words.format(row[name]) for name, words in WORDS.items() if row[name] == row[name]]  # but no NaN
+            known = (name for name in WORDS if row[name] == row[name])  # NaN is not
+            measures = [WORDS[name].format(row[name]) for name in known]
             address = f"data:image/jpeg;base64,{base64.b64encode(row['picture']).decode()}"
-            figures.append(figure(address, f"{path}, {setting}", setting, *(said if setting != shown[-1] else ())))
+            figures.append(figure(address, f"{path}, {setting}", setting, *(measures if setting != shown[-1] else ())))
         parts.append(
             f'<section class="photograph"><h2>{html.escape(path)}</h2>\n'
             f'<div class="pictures">\n{"".join(figures)}</div></section>\n'

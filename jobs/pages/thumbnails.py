@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import cv2
 import imagecodecs
@@ -56,7 +56,7 @@ def _jpeg(rgb: np.ndarray) -> bytes:
         small = cv2.resize(small[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     scale = min(1, SIDE / max(small.shape))
     small = cv2.resize(small, [max(1, round(scale * n)) for n in small.shape[1::-1]], interpolation=cv2.INTER_LINEAR)
-    return imagecodecs.jpeg8_encode(Photo(small).rgb_8bit, level=QUALITY)
+    return bytes(imagecodecs.jpeg8_encode(Photo(small).rgb_8bit, level=QUALITY))
 
 
 def _caption(exif: Image.Exif) -> str:
@@ -74,7 +74,7 @@ def _caption(exif: Image.Exif) -> str:
 
 def keep(output: str, made: Iterable[tuple[str, Thumbnail]]) -> None:
     """Store these, of outputs by their digests, until the page is written."""
-    rows = [{"output_sha256": digest} | thumbnail for digest, thumbnail in made]
+    rows: list[dict[str, Any]] = [{"output_sha256": digest, **thumbnail} for digest, thumbnail in made]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, KEPT), sink, compression="none", use_dictionary=False)
     name = hashlib.sha256("".join(row["output_sha256"] for row in rows).encode()).hexdigest()[:20]

@@ -22,8 +22,8 @@ def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -
     model.input_side = config.input_side or config.size
     if model.file.gives_distribution:
         held_out = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
-        weights = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
-        heap = np.cumsum([weights[group] for group in held_out["group"].to_pylist()])
+        drawn = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
+        heap = np.cumsum([drawn[group] for group in held_out["group"].to_pylist()])
         count = min(CALIBRATED_ON, len(heap))
         chosen = np.searchsorted(heap, (np.arange(count) + 0.5) / count * heap[-1])
         calibrate(model, map(training.decode, held_out["image"].take(chosen).to_pylist()))

@@ -64,8 +64,8 @@ def train_worker(settings: dict) -> None:
             torch.distributed.all_reduce(values)
         return values.cpu()
 
-    def report(metrics: dict) -> None:
-        """Every worker reports; the first one brings a checkpoint."""
+    def save(metrics: dict) -> None:
+        """Every worker reports to Ray; the first one brings a checkpoint."""
         if rank:
             ray.train.report(metrics)
             return
@@ -98,7 +98,7 @@ def train_worker(settings: dict) -> None:
     for lightness, ab in stream.batches(
         prepared, order, state.step, config.epochs, weights, config.size, config.crop_area, config.aged
     ):
-        if pace.first is None:  # the first batch is there
+        if pace.first < 0:
             pace.begin(state.step)
         rate = state.learning_rate
         losses.append(state(lightness, ab))
@@ -133,7 +133,7 @@ def train_worker(settings: dict) -> None:
                 lines.put("  ".join(f"{k} {v:.5g}" for k, v in history[-1].items() if k != "time"))
         if ends or late:
             row = history[-1] if ends else {"step": state.step}
-            report(row | {"score": -row["loss"] if ends else NOT_VALIDATED})
+            save(row | {"score": -row["loss"] if ends else NOT_VALIDATED})
             saved_at = time.monotonic()
         if ends:
             pace.begin(state.step)
@@ -162,7 +162,8 @@ class _Pace:
     def __init__(self, steps: int, photographs: int):
         self.steps, self.photographs = steps, photographs
         self.shown = time.monotonic()
-        self.first: int | None = None
+        self.first = -1
+        """The step that is timed from; -1 before the first batch is there."""
 
     def begin(self, step: int) -> None:
         """Time the steps from here: the epoch's, or what a resumed run does of it."""

@@ -70,11 +70,12 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
         train_worker,
         train_loop_config={"config": config, "prepared": prepared, "run": run, "lines": lines},
         scaling_config=ScalingConfig(
-            num_workers=fewest if fewest == most else (fewest, most),
+            # Ray Train V2 runs, and takes a range here and worker_runtime_env below; type checkers see V1.
+            num_workers=fewest if fewest == most else (fewest, most),  # type: ignore[arg-type]
             use_gpu=gpus > 0,
             resources_per_worker={"CPU": 1, "GPU": gpus} if gpus else None,
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]
             name=config.name,
             storage_path=storage,
             worker_runtime_env={"env_vars": KEEP_MEMORY},
@@ -86,13 +87,15 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     )
     with _printed(lines):
         result = trainer.fit()
-    best, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["score"])
+    checkpoints = result.best_checkpoints
+    assert checkpoints, "every epoch ends with one"
+    best, metrics = max(checkpoints, key=lambda pair: pair[1]["score"])
     with best.as_directory() as folder:
         weights = Path(folder, "weights.safetensors").read_bytes()
     calibration = ray.remote(num_cpus=1, num_gpus=gpus)(calibrated)
     write_bytes(f"{run}/{WEIGHTS}", ray.get(calibration.remote(weights, prepared, config)))
     logbook.write_page(run, logbook.read(run))
-    remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints})
+    remove_leftovers(run, {Path(checkpoint.path).name for checkpoint, _ in checkpoints})
     print("best:", "  ".join(f"{key} {metrics[key]:.5g}" for key in ("epoch", "loss", "mse")))
     if prepared.counts["test"]:
         test = ray.remote(num_cpus=1, num_gpus=gpus)(measured)

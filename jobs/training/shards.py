@@ -131,9 +131,14 @@ def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Pr
     items = [{"uris": [file.uri for file in group], "paths": [file.path for file in group]} for group in groups]
     parts = (
         ray.data.from_items(items, override_num_blocks=len(items))
-        .flat_map(_photographs, fn_args=[recipe])
+        .flat_map(_photographs, fn_args=[recipe])  # type: ignore[arg-type]  # Ray's types know nothing of fn_args
         .sort("key")
-        .map_batches(_write_part, batch_size=None, batch_format="pyarrow", fn_args=[folder, _thresholds(recipe.split)])
+        .map_batches(
+            _write_part,  # type: ignore[arg-type]  # nor here
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_args=[folder, _thresholds(recipe.split)],
+        )
         .take_all()
     )
     parts.sort(key=lambda part: part["file"])

@@ -14,11 +14,11 @@ time. Ray Data reads the windows ahead of the worker; never more than a few of t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pyarrow as pa
@@ -114,14 +114,16 @@ def batches(
         numbers = range(begin * order.windows, min(begin + epochs_at_once, epochs) * order.windows)
         # These tasks only read. They ask for no CPU, or they would wait for ever where the workers have taken all.
         rows = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map_batches(
-            _read_window,
+            _read_window,  # type: ignore[arg-type]  # Ray's types know nothing of fn_args
             fn_args=[prepared, order, first, weights],
             batch_size=1,
             num_cpus=0,
             compute=ray.data.TaskPoolStrategy(size=2),
         )
-        yield from rows.iter_torch_batches(
-            batch_size=order.share, prefetch_batches=4, collate_fn=partial(_examples, order.seed, size, crop_area, aged)
+        examples = partial(_examples, order.seed, size, crop_area, aged)
+        yield from cast(  # Ray's types know nothing of what comes from collate_fn
+            "Iterable[tuple[Tensor, Tensor]]",
+            rows.iter_torch_batches(batch_size=order.share, prefetch_batches=4, collate_fn=examples),
         )
 
 

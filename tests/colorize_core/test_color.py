@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from benchmarks.exactness import cases, fraction_kept, plain_clipping
 from colorize_core import color, metrics
+from tests.oracle import cases, fraction_kept, plain_clipping
 
 CASES = cases()
 

@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 from skimage import data
 
-from benchmarks.exactness import fraction_kept
 from colorize_core import metrics, network, photo, weights_file
-from colorize_core.colorizer import Colorizer, pack_weights, thumbnail
+from colorize_core.colorizer import Colorizer, network_input, pack_weights
 from colorize_core.weights_file import WeightsError, WeightsFile
+from tests.oracle import fraction_kept
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_predict_batches_photographs_of_any_size(shipped, rng):
     together = shipped.predict(greys)
     for grey, colouring in zip(greys, together, strict=True):
         (ab,) = colouring.chroma
-        height, width = thumbnail(grey, shipped.input_side).shape
+        height, width = network_input(grey, shipped.input_side).shape
         assert ab.shape[0] / height == ab.shape[1] / width
         assert np.array_equal(ab, shipped.predict([grey])[0].chroma[0]), "it depends on its neighbours"
     eight, sixteen = together[0].chroma[0], together[-1].chroma[0]
@@ -121,8 +121,8 @@ def test_colorize_keeps_size_depth_and_grey(shipped, rng, dtype):
 @pytest.mark.parametrize(
     "shape, want", [((768, 1024), (192, 256)), ((500, 500), (224, 224)), ((10, 4000), (64, 896)), ((1, 1), (224, 224))]
 )
-def test_thumbnail_keeps_the_aspect_ratio_at_a_constant_area(shape, want):
-    small = thumbnail(np.full(shape, 119, np.uint8), 224)
+def test_what_the_network_sees_keeps_the_aspect_ratio_at_a_constant_area(shape, want):
+    small = network_input(np.full(shape, 119, np.uint8), 224)
     assert small.shape == want
     assert np.allclose(small, 50, atol=0.3)  # sRGB level 119 is L* 50
 

@@ -9,9 +9,9 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 from skimage import data
 
-from benchmarks import metadata
 from colorize_core import encoding, exif, photo
 from colorize_core.photo import Photo
+from tests import metadata
 
 
 @pytest.fixture(params=[np.uint8, np.uint16], ids=["8", "16"])

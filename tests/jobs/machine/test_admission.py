@@ -1,7 +1,7 @@
 import multiprocessing
 import os
+import queue
 import signal
-import time
 
 import pytest
 
@@ -11,23 +11,16 @@ from jobs.machine.admission import UNIT, Admission
 FORK = multiprocessing.get_context("fork")
 
 
-def hold(path, size, seconds, log):
+def hold(path, size, log, leave):
+    """Says when it is in, and stays until it is allowed to leave."""
     with Admission(4 * UNIT, path).reserve(size):
-        log.put(("in", time.monotonic()))
-        time.sleep(seconds)
-        log.put(("out", time.monotonic()))
+        log.put("in")
+        leave.acquire()
+        log.put("out")
 
 
-def most_at_once(log, count: int) -> int:
-    now = most = 0
-    for event, _ in sorted((log.get(timeout=20) for _ in range(2 * count)), key=lambda item: item[1]):
-        now += 1 if event == "in" else -1
-        most = max(most, now)
-    return most
-
-
-def start(path, size, seconds, log):
-    process = FORK.Process(target=hold, args=(path, size, seconds, log))
+def start(*arguments) -> multiprocessing.Process:
+    process = FORK.Process(target=hold, args=arguments)
     process.start()
     return process
 
@@ -35,22 +28,34 @@ def start(path, size, seconds, log):
 @pytest.mark.parametrize("size, at_once", [(2 * UNIT, 2), (100 * UNIT, 1)])
 def test_processes_share_the_room_of_a_node(tmp_path, size, at_once):
     """What is larger than the whole room goes alone."""
-    path, log = str(tmp_path / "room"), FORK.Queue()
-    processes = [start(path, size, 0.3, log) for _ in range(5)]
-    assert most_at_once(log, 5) == at_once
+    log, leave = FORK.Queue(), FORK.Semaphore(0)
+    processes = [start(str(tmp_path / "room"), size, log, leave) for _ in range(5)]
+    for _ in range(at_once):
+        assert log.get(timeout=60) == "in"
+    for _ in range(5 - at_once):
+        with pytest.raises(queue.Empty):
+            log.get(timeout=0.2)  # the others wait
+        leave.release()
+        assert {log.get(timeout=60), log.get(timeout=60)} == {"out", "in"}
+    for _ in range(at_once):
+        leave.release()
+        assert log.get(timeout=60) == "out"
     for process in processes:
         process.join()
 
 
 def test_the_room_of_a_killed_process_is_free_again(tmp_path):
-    path, log = str(tmp_path / "room"), FORK.Queue()
-    process = start(path, 4 * UNIT, 60, log)
-    assert log.get(timeout=20)[0] == "in"
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    started = time.monotonic()
-    with Admission(4 * UNIT, path).reserve(4 * UNIT):
-        assert time.monotonic() - started < 5
+    path, log, leave = str(tmp_path / "room"), FORK.Queue(), FORK.Semaphore(0)
+    holder = start(path, 4 * UNIT, log, leave)
+    assert log.get(timeout=60) == "in"
+    waiting = start(path, 4 * UNIT, log, leave)
+    with pytest.raises(queue.Empty):
+        log.get(timeout=0.2)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    assert log.get(timeout=60) == "in"
+    leave.release()
+    waiting.join()
 
 
 def test_node_memory_is_that_of_this_machine():

@@ -13,7 +13,7 @@ from colorize_core import encoding
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
 from jobs.pages import thumbnails
-from jobs.pages.review import page as review
+from jobs.pages.review import page as review_page
 from jobs.storage import listing
 from jobs.storage.catalog import Catalog
 
@@ -61,8 +61,8 @@ def test_the_page_takes_those_of_the_workers(tmp_path, format, monkeypatch):
         assert not rows, "reads what is stored"
         return iter(())
 
-    monkeypatch.setattr(review, "_pictures", pictures)
-    review.write(output)
+    monkeypatch.setattr(review_page, "_pictures", pictures)
+    review_page.write(output)
     assert set(pq.read_table(f"{output}/review/thumbnails.parquet")["output_sha256"].to_pylist()) == colours
     assert not (tmp_path / "out/review/made").exists()
 
