@@ -43,7 +43,7 @@ class CostConfig:
     """Dollars for a thousand requests that read."""
 
 
-def main(config: Annotated[CostConfig, OPTIONS]) -> None:
+def main(config: Annotated[CostConfig, OPTIONS] = CostConfig()) -> None:  # noqa: B008
     work = Table()
     machines = f"machines of {config.cores} cores for {config.hours:g} h"
     for heading in ("scans", "each", "photographs/s and core", "core hours", machines, "TB read", "TB written as PNG"):

@@ -34,7 +34,7 @@ class NodesConfig:
     nodes: Annotated[tuple[int, ...], cli.SEVERAL] = (1, 2, 3)
 
 
-def main(config: Annotated[NodesConfig, OPTIONS]) -> None:
+def main(config: Annotated[NodesConfig, OPTIONS] = NodesConfig()) -> None:  # noqa: B008
     table = Table(title=f"{CORES} cores in truth", title_justify="left")
     for heading in ("nodes", "photographs/s", "to one node"):
         table.add_column(heading, justify="right")

@@ -47,7 +47,7 @@ class ResumeConfig:
     """Photographs in the finished job."""
 
 
-def main(config: Annotated[ResumeConfig, OPTIONS]) -> None:
+def main(config: Annotated[ResumeConfig, OPTIONS] = ResumeConfig()) -> None:  # noqa: B008
     table = Table()
     for heading in ("inputs", "seconds", "peak MiB", "catalogue MB"):
         table.add_column(heading, justify="right")

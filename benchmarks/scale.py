@@ -35,7 +35,7 @@ class ScaleConfig:
     photographs: Annotated[tuple[int, ...], cli.SEVERAL] = (2000, 20000)
 
 
-def main(config: Annotated[ScaleConfig, OPTIONS]) -> None:
+def main(config: Annotated[ScaleConfig, OPTIONS] = ScaleConfig()) -> None:  # noqa: B008
     table = Table()
     for heading in ("photographs", "per second", "driver, MB", "largest worker, MB"):
         table.add_column(heading, justify="right")

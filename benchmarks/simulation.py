@@ -42,7 +42,7 @@ class SimulationConfig:
     photographs: int = 200_000
 
 
-def main(config: Annotated[SimulationConfig, OPTIONS]) -> None:
+def main(config: Annotated[SimulationConfig, OPTIONS] = SimulationConfig()) -> None:  # noqa: B008
     with tempfile.TemporaryDirectory() as folder:
         scans, output, weights = (Path(folder, name) for name in ("scans", "out", "tiny.safetensors"))
         _make(scans, config.photographs)

@@ -68,7 +68,7 @@ class SpeedConfig:
     """One size of scans alone."""
 
 
-def main(config: Annotated[SpeedConfig, OPTIONS]) -> None:
+def main(config: Annotated[SpeedConfig, OPTIONS] = SpeedConfig()) -> None:  # noqa: B008
     print(f"{CORES} cores, {config.rounds} rounds, in turn", flush=True)
     for name, (width, height, count, few) in KINDS.items():
         if config.only in (None, name):

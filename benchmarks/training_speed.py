@@ -47,7 +47,7 @@ class SpeedConfig:
     """How often each contender runs."""
 
 
-def main(config: Annotated[SpeedConfig, OPTIONS]) -> int:
+def main(config: Annotated[SpeedConfig, OPTIONS] = SpeedConfig()) -> int:  # noqa: B008
     with tempfile.TemporaryDirectory() as folder:
         source, storage = Path(folder, "photographs"), Path(folder, "runs")
         images = _write_photographs(source, config)
