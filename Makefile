@@ -1,5 +1,5 @@
 PYTHON ?= python3
-.PHONY: setup check demo test cluster-test chaos clean
+.PHONY: setup check demo test figures cluster-test chaos clean
 
 # The environment is made once, and again when the pins change.
 setup: .venv/installed
@@ -25,6 +25,12 @@ check: setup
 
 test: setup
 	.venv/bin/python -m pytest
+
+# Colour photographs for the figures of quality; by default the few that the demo makes.
+PHOTOS ?= demo-out/originals
+
+figures: setup
+	.venv/bin/python -m benchmarks.figures --photographs "$(PHOTOS)"
 
 # Minutes each, so not part of `test`.
 cluster-test: setup
