@@ -7,15 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from jobs.__main__ import COMMANDS
 from jobs.storage.catalog import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OTHERS = {"--runtime-env-json", "--dashboard-agent-listen-port", "--follow"}  # options of Ray and Git that pages explain
+OTHERS = {"--runtime-env-json", "--dashboard-agent-listen-port", "--follow"}
+"""Options of Ray and Git that pages explain."""
 OURS = ("jobs", "benchmarks", "colorize_core", "tests")
-NAMED = re.compile(r"(?<![\w.])(?:python -m (?P<module>[\w.]+)|colorize (?P<job>[a-z]+)|make (?P<target>[a-z][\w-]*))\b(?P<rest>.*)")
+NAMED = re.compile(
+    r"(?<![\w.])(?:python -m (?P<module>[\w.]+)|colorize (?P<job>[a-z]+)|make (?P<target>[a-z][\w-]*))\b(?P<rest>.*)"
+)
 
 
 def commands(page: Path) -> list[re.Match]:
@@ -30,13 +34,9 @@ def commands(page: Path) -> list[re.Match]:
 def options(module: str) -> set[str]:
     """Those that a command of ours takes."""
     found = importlib.import_module(module)
-    if hasattr(found, "app"):
-        app = found.app
-    else:
-        from cyclopts import App
-
-        app = App(default_command=found.main)
-    return {name for argument in app.assemble_argument_collection() for name in argument.names} | {"--help", "--version"}
+    app = found.app if hasattr(found, "app") else App(default_command=found.main)
+    names = {name for argument in app.assemble_argument_collection() for name in argument.names}
+    return names | {"--help", "--version"}
 
 
 def test_readme_is_short():
@@ -99,5 +99,5 @@ def test_an_option_in_a_sentence_is_one_of_some_command():
 def test_the_catalogue_s_columns_are_described():
     page = (ROOT / "docs" / "catalogue.md").read_text()
     table = page[page.index("## Columns") : page.index("## How it is written")]
-    rows = [[cell.strip().strip("`") for cell in line.split(" | ")] for line in table.splitlines() if line.startswith("| `")]
-    assert {row[0].lstrip("| `"): row[1] for row in rows} == {field.name: str(field.type) for field in SCHEMA}
+    described = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", table, re.M))
+    assert described == {field.name: str(field.type) for field in SCHEMA}
