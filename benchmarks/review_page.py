@@ -34,7 +34,7 @@ class ReviewPageConfig:
     """Visits to each page, of which the median counts."""
 
 
-def main(config: Annotated[ReviewPageConfig, OPTIONS]) -> int:
+def main(config: Annotated[ReviewPageConfig, OPTIONS] = ReviewPageConfig()) -> int:  # noqa: B008
     if not CHROMIUM:
         raise UsageError("there is no chromium to look at pages with: apt-get install chromium")
     table = Table()
