@@ -68,7 +68,7 @@ def fit(config: TrainConfig, storage: str, run: str, prepared: shards.Prepared) 
     lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # not on a node that may leave
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"config": config, "prepared": prepared, "run": run, "lines": lines},
+        train_loop_config={"config": asdict(config), "prepared": prepared, "run": run, "lines": lines},
         scaling_config=ScalingConfig(
             # Ray Train V2 runs, and takes a range here and worker_runtime_env below; type checkers see V1.
             num_workers=fewest if fewest == most else (fewest, most),  # type: ignore[arg-type]
