@@ -36,7 +36,7 @@ def test_a_place_is_of_one_kind_and_one_source(place):
         assert place.marker["kind"] == "archive" and place.marker["source"] == "/a"
     with place.claim("archive", "/a"):
         pass
-    with pytest.raises(UsageError, match="holds the results of /a, not of /b: choose another place, or.*--moved"):
+    with pytest.raises(UsageError, match=r"holds the results of /a, not of /b: choose another place, or.*--moved"):
         place.check("archive", "/b")
     with pytest.raises(UsageError, match="holds an archive's colours, not a training run"):
         place.check("run", "/a")
@@ -60,9 +60,9 @@ def test_what_is_there_already_and_not_ours_is_left_alone(place):
 
 def test_a_second_job_is_refused_while_the_first_one_works(place):
     with place.claim("archive", "/a"):
-        with pytest.raises(UsageError, match=f"another job works on {place.uri} .process {os.getpid()} on "):
-            with place.hold():
-                pass
+        works = f"another job works on {place.uri} .process {os.getpid()} on "
+        with pytest.raises(UsageError, match=works), place.hold():
+            pass
     with place.hold():
         pass
 
@@ -116,7 +116,7 @@ def test_a_job_on_another_machine_is_alive_while_its_lease_changes(place, capsys
     beat(0)
     later = threading.Timer(0.3, beat, [1])
     later.start()
-    with pytest.raises(UsageError, match="another job works on .* on elsewhere"), place.hold():
+    with pytest.raises(UsageError, match=r"another job works on .* on elsewhere"), place.hold():
         pass
     later.join()
     with place.hold() as lease:  # it does not change any more

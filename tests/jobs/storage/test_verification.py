@@ -1,4 +1,4 @@
-"""What differs between the catalogue, the pictures and the scans is found, and mended without touching anything else."""
+"""What differs between catalogue, pictures and scans is found, and mended without touching anything else."""
 
 import hashlib
 
