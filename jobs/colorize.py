@@ -14,9 +14,10 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +39,7 @@ from jobs.storage import parquet
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.files import printable, unprintable, write_bytes
 from jobs.storage.listing import base, listing
-from jobs.storage.output import Lease, Place, is_content
+from jobs.storage.output import Kind, Lease, Place, is_content
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
@@ -65,7 +66,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     files, refused = identified(inputs, config.format, place.folds_case)
     job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
     decided = todo.decided(files, config.only, config.source) if config.only else None
-    claim = "archive", base(config.source), config.moved, bool(catalog.state)
+    claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
     if config.dry_run:
         place.check(*claim)
         return _dry_run(_wanted(files, catalog, weights, job, config, decided), refused, job, config, out)
@@ -251,7 +252,7 @@ def _colorize_all(
         write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())
     with Progress(len(wanted), out) as progress:
         try:
-            for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for rows in cast(Iterable[pa.Table], results.iter_batches(batch_size=None, batch_format="pyarrow")):
                 waiting.append(rows)
                 progress.advance(rows)
                 if hopeless := _hopeless(progress.counts, config, catalog):

@@ -71,7 +71,7 @@ def _hidden(paths: list[pa.Array], format: Format) -> Iterator[tuple[int, str]]:
             if name.encode("utf-8", "surrogateescape") in folders:
                 yield (
                     place,
-                    f"its colour photograph would be called {printable(name)}, like a folder: rename one of them",
+                    f"its colour photograph would be called {printable(name)}, like a folder: rename one",
                 )
 
 

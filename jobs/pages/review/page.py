@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import TextIO
 
@@ -242,4 +243,4 @@ def _sweep(output: str, scripts: set[str]) -> None:
     for path in place.files("review/thumbnails"):
         name = path.rpartition("/")[2].removesuffix(".js")
         if name not in scripts:
-            place.remove(path, lambda data, name=name: data.startswith(f'review.thumbnails("{name}"'.encode()))
+            place.remove(path, methodcaller("startswith", f'review.thumbnails("{name}"'.encode()))

@@ -98,12 +98,12 @@ def test_a_list_names_files(archive, tmp_path_factory, kind):
         path.write_text("title,uri\n" + "".join(f"x,{name}\n" for name in names))
     else:
         pq.write_table(pa.table({"title": ["x"] * 5, "uri": names}), path)
-    files = {file.path: file for file in listing.list_sources(str(path))}
+    listed = {file.path: file for file in listing.list_sources(str(path))}
     jpeg, tiff = f"{archive}/1912/a.jpg".lstrip("/"), f"{archive}/1912/a.tif".lstrip("/")
-    assert set(files) == {jpeg, tiff, "near.png", "gone.png", "outside.png"}, "no path leads out of OUTPUT"
-    assert files.read_bytes(files[jpeg].uri) == b"1912/a.jpg"
-    assert files.read_bytes(files["near.png"].uri) == b"near"
-    assert files[tiff].version and not files["gone.png"].version, "what does not exist is listed too"
+    assert set(listed) == {jpeg, tiff, "near.png", "gone.png", "outside.png"}, "no path leads out of OUTPUT"
+    assert files.read_bytes(listed[jpeg].uri) == b"1912/a.jpg"
+    assert files.read_bytes(listed["near.png"].uri) == b"near"
+    assert listed[tiff].version and not listed["gone.png"].version, "what does not exist is listed too"
     path.write_bytes(b"") if kind == "txt" else path.write_bytes(path.read_bytes())
     if kind == "txt":
         with pytest.raises(UsageError, match="names no files"):
