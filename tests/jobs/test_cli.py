@@ -250,3 +250,34 @@ def test_windows():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == cli.FAILED
     assert re.fullmatch(r"error: colorize runs on Linux, not on Windows, [^\n]+\n", done.stderr), done.stderr
+
+
+def test_a_process_ends_without_being_taken_apart():
+    """Arrow's threads may be at work still, and would abort it; a thread that is a daemon stands for them."""
+    code = """
+import atexit, threading, time
+from jobs import cli
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread has finished"))).start()
+atexit.register(print, "tidied up")
+print("said")
+cli.process(lambda: cli.SOME_ERRORS)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (cli.SOME_ERRORS, "")
+    assert done.stdout.splitlines() == ["said", "a thread has finished", "tidied up"]
+
+
+def test_a_job_that_fails_ends_with_a_sentence(capsys):
+    def job():
+        raise cli.JobFailed("the disk is full: make room")
+
+    with pytest.raises(SystemExit) as exit:
+        cli.run(job)
+    assert exit.value.code == cli.FAILED and capsys.readouterr().err == "error: the disk is full: make room\n"
