@@ -5,9 +5,10 @@ import errno
 import fcntl
 import itertools
 import os
-import tempfile
 import time
 from collections.abc import Iterator
+
+from jobs.machine import scratch
 
 UNIT = 64 << 20  # bytes
 
@@ -15,19 +16,21 @@ UNIT = 64 << 20  # bytes
 class Admission:
     """Reservations of a node's memory, kept as locks on ranges of one file.
 
-    The kernel gives up a process's locks when it dies, however it dies. Every process of a user that names the same
-    ``path`` shares the same room. The file stays empty.
+    The kernel gives up a process's locks when it dies, however it dies. Every process of a user that gives the same
+    ``name`` shares the same room. The file stays empty.
     """
 
-    def __init__(self, budget: int, path: str | None = None):
+    def __init__(self, budget: int, name: str):
         """``budget`` is the room of the whole node, in bytes."""
         self.units = max(1, budget // UNIT)
-        path = path or os.path.join(tempfile.gettempdir(), f"colorize-memory-{os.getuid()}")
-        self._file = open(path, "ab")  # noqa: SIM115, closing it would give up the locks
+        self._file = open(os.path.join(scratch.folder(), name), "ab")  # noqa: SIM115, closing would give up the locks
 
     @contextlib.contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Wait for room for ``size`` bytes and hold it. What is larger than the whole room waits for all of it."""
+        """Wait for room for ``size`` bytes and hold it. What is larger than the whole room waits for all of it.
+
+        Not again before it is given back: the kernel would let a process have its own room twice.
+        """
         wanted = min(self.units, -(-size // UNIT))
         held: list[int] = []
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)  # a door: whoever collects room does so alone, in turn
