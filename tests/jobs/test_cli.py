@@ -15,8 +15,10 @@ from colorize_core import network
 from colorize_core.colorizer import pack_weights
 from jobs import cli, cluster, colorize, evaluate, review, train
 from jobs.cli import UsageError
+from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.pool import Pool, rows_of
+from jobs.machine import granted
 from jobs.storage import listing
 from jobs.training.config import TrainConfig
 
@@ -175,7 +177,8 @@ def test_the_command_itself(tmp_path):
 
 def test_the_pool_fits_the_machines():
     def pool(photographs, wanted, gpus, *each, grows=False):
-        return pool(photographs, wanted, gpus, cluster.Machines(each, grows))
+        machines = tuple(cluster.Machine(*machine[:2], *machine[2:] or [64 << 30]) for machine in each)
+        return pools.pool(photographs, wanted, gpus, cluster.Machines(machines, grows))
 
     assert pool(1000, None, None, (8, 0)) == (8, 8, 0, 1)
     assert pool(3, None, None, (8, 0)) == (3, 3, 0, 1), "no more than there are photographs"
@@ -186,6 +189,25 @@ def test_the_pool_fits_the_machines():
     assert pool(1000, None, 0, (8, 1)) == (8, 8, 0, 1), "cores alone, if so wanted"
     assert pool(1000, None, None, (0, 0), (8, 1), (8, 1), (4, 0), grows=True) == (4, 1000, 0.5, 5)
     assert pool(1000, (1, 16), 0.25, (0, 0), (8, 1), grows=True) == (1, 16, 0.25, 2)
+    assert pool(1000, None, None, (64, 0, 8 << 30)) == (10, 10, 0, 1), "no more than its memory allows"
+    assert pool(1000, None, None, (64, 0, 8 << 30), (2, 0, 8 << 30), grows=True) == (12, 1000, 0, 1)
+
+
+def test_what_was_granted_is_what_is_used(monkeypatch):
+    """One of 128 cores, as Slurm and Kubernetes grant them, is not 128 processes."""
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(granted, "cores", lambda: 1)
+    monkeypatch.setattr(granted, "memory", lambda: 10 << 30)
+    started = {}
+    monkeypatch.setattr(ray, "init", lambda address, **options: started.update(options))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 7.0 * 2**30}}])
+    cluster._start_here({})
+    assert started["num_cpus"] == 4 and started["_memory"] == 7 << 30, "Ray's own helpers take some too"
+    assert cluster.machines().each == ((1, 0, 7 << 30),)
+    with pytest.raises(UsageError, match=r"1 process needs 1 core and 0 GPUs each and 9.0 GB, but this machine has 1"):
+        cluster.wait_for(1, 0, 600, memory=9 * 10**9)
 
 
 def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
