@@ -126,7 +126,8 @@ def process(job: Callable[[], int]) -> NoReturn:
         run(job)
     except SystemExit as end:
         status = end.code
-    threading._shutdown()  # as Python itself ends: other threads, what is to be done at exit, what is still to be printed
+    # As Python itself ends: other threads, what is to be done at exit, what is still to be printed.
+    threading._shutdown()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
