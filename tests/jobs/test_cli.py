@@ -121,6 +121,7 @@ def test_evaluate(capsys, tmp_path):
         return said(capsys, evaluate, evaluate.EvaluateConfig, **options)
 
     assert "does not exist" in evaluating(source=str(tmp_path / "none"))
+    assert "--sheet must be at least 0" in evaluating(source=str(tmp_path), sheet=-1)
     assert "--html writes a page into --output" in evaluating(source=str(tmp_path), html=True)
     (tmp_path / "a.png").write_bytes(b"x")
     assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
@@ -264,6 +265,11 @@ def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint
     closed = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}
     assert "check the path and your credentials" in in_a_process("s3://bucket/scans", tmp_path / "out", **closed)
     server.shutdown()
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    assert "AWS_ACCESS_KEY_ID" in in_a_process("s3://bucket/scans", tmp_path / "out", **none)
+    assert "AWS_ACCESS_KEY_ID" in in_a_process(scans, "s3://bucket/out", **none)
+    nobody = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    assert "check the network, AWS_DEFAULT_REGION" in in_a_process("s3://bucket/scans", tmp_path / "out", **nobody)
 
 
 def test_windows():
