@@ -30,7 +30,7 @@ from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
 from jobs.coloring.job import Job
-from jobs.coloring.pool import WORKER_BYTES, pool, rows_of
+from jobs.coloring.pool import WORKER_BYTES, plainly, pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
@@ -56,7 +56,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     job = config.job
     inputs = listing(config.source)
     todo.check_apart(config.source, inputs, job.output)
-    weights = _checked(WeightsFile.read(config.weights))
+    weights = _checked(job.weights)
     try:
         weights.check(config.vividness, config.variants)
     except ValueError as error:
@@ -245,11 +245,11 @@ def _colorize_all(
     cluster.start()
     machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, WORKER_BYTES)
     actors = pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
-    results = rows_of(wanted, job, actors)
+    results = rows_of(wanted, replace(job, lease=lease.token), actors)
     waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0
     for digest, settings in job.all_settings.items():
         write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())
-    with Progress(len(wanted), out) as progress:
+    with Progress(len(wanted), out) as progress, plainly():
         try:
             for rows in results.iter_batches(batch_size=None, batch_format="pyarrow"):
                 waiting.append(rows)

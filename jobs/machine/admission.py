@@ -8,9 +8,21 @@ import os
 import time
 from collections.abc import Iterator
 
-from jobs.machine import scratch
+from jobs.machine import granted, scratch
 
 UNIT = 64 << 20  # bytes
+
+
+def for_files() -> "Admission":
+    """Room for what is read. Who holds it may wait for room for pixels; nobody does the reverse, or two processes could
+    wait for each other.
+    """
+    return Admission(granted.memory() // 8, "files")
+
+
+def for_pixels() -> "Admission":
+    """Room for what is decoded. With that for files it is half of the memory: the other half is the processes' own."""
+    return Admission(granted.memory() * 3 // 8, "pixels")
 
 
 class Admission:
@@ -23,6 +35,8 @@ class Admission:
     def __init__(self, budget: int, name: str):
         """``budget`` is the room of the whole node, in bytes."""
         self.units = max(1, budget // UNIT)
+        self.held = 0
+        """Units that this process holds."""
         self._file = open(os.path.join(scratch.folder(), name), "ab")  # noqa: SIM115, closing would give up the locks
 
     @contextlib.contextmanager
@@ -31,6 +45,8 @@ class Admission:
 
         Not again before it is given back: the kernel would let a process have its own room twice.
         """
+        if self.held:
+            raise RuntimeError("this process holds room already")
         wanted = min(self.units, -(-size // UNIT))
         held: list[int] = []
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)  # a door: whoever collects room does so alone, in turn
@@ -44,9 +60,11 @@ class Admission:
                     time.sleep(0.02)
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+        self.held = wanted
         try:
             yield
         finally:
+            self.held = 0
             for unit in held:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, unit)
 

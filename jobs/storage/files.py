@@ -29,6 +29,10 @@ _HINTS = {
 _FULL = {"QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # S3's codes
 
 
+class TooLarge(OSError):
+    """A file has more bytes than its reader takes."""
+
+
 def is_local(uri: str) -> bool:
     return get_protocol(uri) in ("file", "local")
 
@@ -72,7 +76,7 @@ def is_full(error: BaseException) -> bool:
 
 def read_bytes(uri: str, check: Callable[[bytes], None] = lambda head: None, most: int | None = None) -> bytes:
     """A file's content. ``check`` sees its first bytes and may raise, before any others are read. Raises ``OSError``,
-    also where the file has more than ``most`` bytes.
+    and ``TooLarge`` where the file has more than ``most`` bytes.
     """
     with plain_errors():
         try:
@@ -91,7 +95,7 @@ def read_bytes(uri: str, check: Callable[[bytes], None] = lambda head: None, mos
                 raise FileNotFoundError(f"it is a link to {os.readlink(path)}, which is not there") from error
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
     if most is not None and max(size or 0, len(data)) > most:
-        raise OSError(errno.EFBIG, f"it has more than the {most / 1e9:.1f} GB that are read")
+        raise TooLarge(f"it has {size / 1e9:,.1f} GB" if size else f"it has over {most / 1e9:,.1f} GB")
     return data
 
 
@@ -158,5 +162,3 @@ def _alone(path: str) -> Iterator[BinaryIO]:
             if ours:
                 yield file
                 return
-
-

@@ -91,12 +91,12 @@ def test_the_first_bytes_decide_whether_the_others_are_read(tmp_path):
 
     with pytest.raises(ValueError, match="not an image"):
         files.read_bytes(str(path), refuse)
-    with pytest.raises(OSError, match=r"it has more than the 3.2 GB that are read"):
+    with pytest.raises(OSError, match=r"it has 1,099.5 GB"):
         files.read_bytes(str(path), most=3_200_000_000)
     for content in (b"", b"x", b"x" * files.HEAD, os.urandom(files.HEAD + 1)):
         path.write_bytes(content)
         assert files.read_bytes(str(path), most=files.HEAD + 1) == files.read_bytes(str(path)) == content
-    with pytest.raises(OSError, match="it has more than"):
+    with pytest.raises(OSError, match=r"it has 0\.0 GB"):
         files.read_bytes(str(path), most=files.HEAD)
 
 

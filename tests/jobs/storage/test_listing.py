@@ -119,7 +119,9 @@ def test_printable_names_lead_back_to_the_file():
 def test_a_list_names_each_file_once_and_never_one_for_another(tmp_path):
     """However it spells them; what lies elsewhere is not what lies beside the list."""
     (tmp_path / "lists/sub").mkdir(parents=True)
-    (tmp_path / "lists/list.txt").write_text("a.png\n./a.png\nsub/../a.png\nsub//b.png\nsub/b.png\n../a.png\n../lists/a.png\n")
+    (tmp_path / "lists/list.txt").write_text(
+        "a.png\n./a.png\nsub/../a.png\nsub//b.png\nsub/b.png\n../a.png\n../lists/a.png\n"
+    )
     found = {file.path: file.uri for file in listing.list_sources(str(tmp_path / "lists/list.txt"))}
     elsewhere = f"{tmp_path}/a.png"
     assert found == {
