@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 
 OWN_SHARE = 0.7  # of a machine's memory, as Ray itself reckons: the rest is its store's
+PROCESS_BYTES = 800 << 20
+"""Of a machine's memory for each process that colours: it takes about 0.6 GB before its first photograph, and some for
+small ones; large ones wait for room, see ``machine.admission``."""
 
 
 class Machine(NamedTuple):
@@ -131,15 +134,17 @@ def wait_for(processes: int, gpus: float, seconds: float, out: TextIO = sys.stdo
 
     deadline, said = time.monotonic() + seconds, None
     needed = f"{processes} {'process needs' if processes == 1 else 'processes need'} 1 core and {gpus:g} GPUs each"
-    needed += f" and {memory / 1e9:.1f} GB" if memory else ""
+    takes = f", of which each takes {memory / 1e9:.1f}" if memory else ""
     while (found := machines()).room(gpus, memory) < processes:
         if not found.grows or time.monotonic() > deadline:
             waited = f", and none with more has come in {seconds:g} s" if found.grows else ""
-            raise UsageError(f"{needed}, but {found}{waited}: ask for fewer, or for machines that have them")
+            raise UsageError(f"{needed}, but {found}{takes}{waited}: ask for fewer, or for machines that have them")
         if not said:
-            said = f"waiting for machines: {needed}, but {found}"
+            said = f"waiting for machines: {needed}, but {found}{takes}"
             print(said, file=out, flush=True)
-            request_resources(bundles=processes * [{"CPU": 1, "GPU": math.ceil(gpus), "memory": memory}])
+            request_resources(
+                bundles=processes * [{"CPU": 1, "GPU": math.ceil(gpus)} | ({"memory": memory} if memory else {})]
+            )
         time.sleep(1)
     if said:
         request_resources(bundles=[])  # from now on the processes themselves are what it goes by

@@ -30,7 +30,7 @@ from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
 from jobs.coloring.job import Job
-from jobs.coloring.pool import WORKER_BYTES, plainly, pool, rows_of
+from jobs.coloring.pool import plainly, pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
@@ -243,7 +243,7 @@ def _colorize_all(
     Returns photographs per second, and the reason to stop early where there is one.
     """
     cluster.start()
-    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, WORKER_BYTES)
+    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
     actors = pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
     results = rows_of(wanted, replace(job, lease=lease.token), actors)
     waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0

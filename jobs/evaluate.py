@@ -116,7 +116,7 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
     cluster.start()
-    cores = max(1, cluster.machines().cores)
+    cores = max(1, cluster.machines().room(0, cluster.PROCESS_BYTES))
     import ray
 
     inputs = [{"uri": file.uri, "path": file.path} for file in photographs]

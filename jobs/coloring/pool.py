@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 BATCH = 64  # photographs that an actor is given at a time, at most: Ray takes tens of milliseconds for each batch
 BATCH_BYTES = 24 << 20  # of files in a batch, about, so that its rows come within seconds
 PARQUET_BATCH = 256  # photographs where a batch becomes a file
-WORKER_BYTES = 800 << 20
-"""Of a machine's memory for each process: it takes about 0.6 GB before its first photograph, and some for small ones;
-large ones wait for room, see ``machine.admission``."""
 BLOCKS = 8192  # at most about this many batches: each costs the driver some memory
 
 
@@ -48,7 +45,7 @@ def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, m
         usual = min(max(usual, wanted[0]), wanted[1])
     if gpus is None:
         gpus = min(1.0, machines.gpus / max(1, usual))
-    room = machines.room(gpus, WORKER_BYTES)
+    room = machines.room(gpus, cluster.PROCESS_BYTES)
     least, most = wanted or (room, photographs if machines.grows else room)
     least = max(1, min(least, photographs))
     most = max(1, min(most, photographs))
@@ -71,7 +68,7 @@ def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
         compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
         num_cpus=1,
         num_gpus=actors.gpus,
-        memory=WORKER_BYTES,  # so that also where machines join, Ray starts no more of them
+        memory=cluster.PROCESS_BYTES,  # so that also where machines join, Ray starts no more of them
     )
 
 

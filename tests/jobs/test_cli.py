@@ -207,7 +207,9 @@ def test_what_was_granted_is_what_is_used(monkeypatch):
     cluster._start_here({})
     assert started["num_cpus"] == 4 and started["_memory"] == 7 << 30, "Ray's own helpers take some too"
     assert cluster.machines().each == ((1, 0, 7 << 30),)
-    with pytest.raises(UsageError, match=r"1 process needs 1 core and 0 GPUs each and 9.0 GB, but this machine has 1"):
+    with pytest.raises(
+        UsageError, match=r"this machine has 1 cores, 0 GPUs and 7.5 GB for them, of which each takes 9.0:"
+    ):
         cluster.wait_for(1, 0, 600, memory=9 * 10**9)
 
 
