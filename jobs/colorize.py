@@ -65,9 +65,13 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     files, refused = identified(inputs, config.format, place.folds_case)
     job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
     decided = todo.decided(files, config.only, config.source) if config.only else None
-    claim = "archive", base(config.source), config.moved, bool(catalog.state)
+    try:
+        claim = "archive", base(config.source), config.moved, bool(catalog.state)
+        if config.dry_run:
+            place.check(*claim)
+    except OSError as error:
+        raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
     if config.dry_run:
-        place.check(*claim)
         return _dry_run(_wanted(files, catalog, weights, job, config, decided), refused, job, config, out)
     with contextlib.ExitStack() as held:
         try:

@@ -66,6 +66,24 @@ def plain_errors() -> Iterator[None]:
         raise OSError(f"{reason}; {hint}" if hint else reason) from error
 
 
+class PlainFileSystem:
+    """One of fsspec's, all of whose methods raise what ``plain_errors`` makes of their errors."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem):
+        self._fs = fs
+
+    def __getattr__(self, name: str):
+        found = getattr(self._fs, name)
+        return plain_errors()(found) if callable(found) else found
+
+
+def file_system(uri: str) -> tuple[PlainFileSystem, str]:
+    """The file system of a place, and what it is called there. Raises ``OSError``."""
+    with plain_errors():
+        fs, path = url_to_fs(uri)
+    return PlainFileSystem(fs), path
+
+
 def is_full(error: BaseException) -> bool:
     """Whether a place could not be written to because a disk, a quota or a bucket is used up."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

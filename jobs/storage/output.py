@@ -20,10 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from fsspec.core import url_to_fs
-
 from jobs.cli import UsageError
-from jobs.storage.files import is_local, plain_errors, write_bytes
+from jobs.storage.files import file_system, is_local, write_bytes
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
 BEAT = 5.0  # seconds between two renewals of a lease
@@ -43,7 +41,7 @@ class Place:
 
     def __init__(self, uri: str):
         self.uri = uri
-        self.fs, self.root = url_to_fs(uri)
+        self.fs, self.root = file_system(uri)
 
     @property
     def marker(self) -> dict | None:
@@ -57,7 +55,6 @@ class Place:
                 f"{self.uri}/{MARKER} is damaged ({error}): restore it, or choose another place"
             ) from error
 
-    @plain_errors()
     def check(self, kind: Kind, source: str, moved: bool = False, adopted: bool = False) -> None:
         """Raise ``UsageError`` where a job over ``source`` must not write here.
 
@@ -117,7 +114,6 @@ class Place:
             return Path(file.name).with_name(Path(file.name).name.upper()).exists()
         return False
 
-    @plain_errors()
     def _make(self) -> None:
         """A bucket is not made, since its name may be mistyped."""
         bucket = self.root.partition("/")[0]

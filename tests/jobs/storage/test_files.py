@@ -142,6 +142,18 @@ def test_what_an_object_store_s_client_raises_is_an_os_error(error, said):
         raise error
 
 
+def test_a_file_system_raises_os_errors(tmp_path, monkeypatch):
+    fs, path = files.file_system(str(tmp_path))
+    assert fs.exists(path) and fs.ls(path) == [] and fs.protocol[0] == "file"
+
+    def refuse(*arguments):
+        raise NoCredentialsError
+
+    monkeypatch.setattr(type(fs._fs), "ls", refuse)
+    with pytest.raises(OSError, match="Unable to locate credentials"):
+        fs.ls(path)
+
+
 def test_an_error_of_ours_stays_what_it_is():
     with pytest.raises(KeyError), files.plain_errors():
         raise KeyError("a mistake in our code")
