@@ -72,6 +72,7 @@ class ColorizeActor:
         self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self.file_room, self.pixel_room = admission.for_files(), admission.for_pixels()
         self.device = f"{self.colorizer.device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
+        self.broken = self._device_error()  # the first call takes seconds, which are not the first photograph's
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -83,6 +84,8 @@ class ColorizeActor:
             raise JobFailed(self.blind)
         scans = [self._scan(source) for source in batch.to_pylist()]
         try:
+            if self.broken:
+                raise self.broken
             for portion in self._portions(scans):
                 with self.file_room.reserve(_size(portion)), self.deaths.counted([scan.id for scan in portion]):
                     list(self.threads.map(self._read, portion))
@@ -203,13 +206,18 @@ class ColorizeActor:
             if len(scans) > 1:
                 for scan in scans:
                     self._try_to_predict([scan])
-                return
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            try:
-                self.colorizer.predict([BLANK])
-            except Exception:
-                raise DeviceError(reason) from error
-            scans[0].fail(f"the network failed with it, but not with others ({reason}): please report this")
+            elif broken := self._device_error():
+                raise broken from error
+            else:
+                reason = _first_line(error)
+                scans[0].fail(f"the network failed with it, but not with others ({reason}): please report this")
+
+    def _device_error(self) -> DeviceError | None:
+        try:
+            self.colorizer.predict([BLANK])
+        except Exception as error:
+            return DeviceError(_first_line(error))
+        return None
 
     def _free_memory(self) -> None:
         import torch
@@ -322,6 +330,11 @@ def _keep(uri: str, data: bytes) -> None:
         if error.errno in BAD_NAMES:
             raise
         raise NotStored from error
+
+
+def _first_line(error: Exception) -> str:
+    """PyTorch's messages go on with advice to programmers."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _end_process() -> None:

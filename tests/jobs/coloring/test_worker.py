@@ -386,11 +386,15 @@ def test_a_device_that_fails_blames_no_photograph(scans, tmp_path, monkeypatch):
     def end():
         raise Ended
 
+    class BrokenFromTheStart(Broken):
+        def _device_error(self):
+            return worker.DeviceError("RuntimeError: no CUDA GPUs are available")
+
     monkeypatch.setattr(worker, "_end_process", end)
     told = job(scans, tmp_path / "out", run=f"broken-{os.getpid()}")
-    for _ in range(2):
+    for actor in (Broken, BrokenFromTheStart):
         with pytest.raises(Ended):
-            Broken(told)(listing.listing(str(scans)))
+            actor(told)(listing.listing(str(scans)))
     with pytest.raises(JobFailed, match=f"with any picture on the machine {socket.gethostname()} .*CUDA out of memory"):
         Broken(told)(listing.listing(str(scans)))
     assert ColorizeActor(told)(listing.listing(str(scans)))["status"].to_pylist() == ["ok"] * 5
