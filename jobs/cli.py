@@ -125,9 +125,9 @@ def process(job: Callable[[], int]) -> NoReturn:
     try:
         run(job)
     except SystemExit as end:
-        status = end.code
+        status = end.code if isinstance(end.code, int) else FAILED
     # As Python itself ends: other threads, what is to be done at exit, what is still to be printed.
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more

@@ -56,7 +56,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     job = config.job
     inputs = listing(config.source)
     todo.check_apart(config.source, inputs, job.output)
-    weights = _checked(job.weights)
+    weights = _checked(job.weights_file)
     try:
         weights.check(config.vividness, config.variants)
     except ValueError as error:

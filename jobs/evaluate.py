@@ -156,8 +156,8 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
         files.write_bytes(f"{output}/evaluation.json", json.dumps(_with_figures(results), indent=1).encode())
         print(f"written: {output}/evaluation.json")
         if config.sheet:
-            shown = [photograph for photograph in photographs if photograph.path not in failed]
-            files.write_bytes(f"{output}/contact-sheet.png", _contact_sheet(shown, colorizers, chosen, config))
+            sound = [photograph for photograph in photographs if photograph.path not in failed]
+            files.write_bytes(f"{output}/contact-sheet.png", _contact_sheet(sound, colorizers, chosen, config))
             print(f"written: {output}/contact-sheet.png")
         if config.html:
             shown = [GREY, *(setting.name for setting in chosen), TRUTH]

@@ -49,6 +49,14 @@ class Job:
     on_gpu: bool = False
     """Whether to use a GPU where the process can see one."""
 
+    @property
+    def weights_file(self) -> WeightsFile:
+        if isinstance(self.weights, WeightsFile):
+            return self.weights
+        import ray
+
+        return ray.get(self.weights)
+
     def settings(self, policy: Policy, path: str = "") -> dict:
         """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it."""
         if policy == "skip":

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage
-from colorize_core.weights_file import WeightsFile
 from jobs.cli import JobFailed
 from jobs.coloring import preflight
 from jobs.coloring.deaths import Deaths
@@ -31,9 +30,6 @@ from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.parquet import ParquetWriter
 
-if TYPE_CHECKING:
-    import ray
-
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
 TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
 MOST = 16  # of them, so that the first are stored soon
@@ -42,8 +38,6 @@ ATTEMPTS = 3  # with a photograph that processes die with, or with a device that
 BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 """What a file system says of a photograph's name, rather than of itself."""
 WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
-
-
 BLANK = np.full((256, 256), 128, np.uint8)
 """A picture that no network fails with, unless its device does."""
 
@@ -62,7 +56,7 @@ class ColorizeActor:
 
         self.job = job
         self.blind = job.lease and preflight.blind(job.output, job.lease)
-        self.colorizer = Colorizer.from_file(_content(job.weights), None if job.on_gpu else "cpu")
+        self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu")
         if self.colorizer.device.type == "cpu":
             torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
@@ -307,14 +301,6 @@ def _measure(scan: Scan) -> None:
     with scan.accounted("reading"):
         scan.pages = photo.measure(scan.data)
         scan.row["pages"] = len(scan.pages)
-
-
-def _content(weights: "WeightsFile | ray.ObjectRef[WeightsFile]") -> WeightsFile:
-    if isinstance(weights, WeightsFile):
-        return weights
-    import ray
-
-    return ray.get(weights)
 
 
 def _size(scans: list[Scan]) -> int:

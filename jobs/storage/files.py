@@ -88,8 +88,8 @@ def is_full(error: BaseException) -> bool:
     """Whether a place could not be written to because a disk, a quota or a bucket is used up."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    response = getattr(error.__cause__, "response", None)  # of S3, from which s3fs makes an OSError
-    return bool(response) and response.get("Error", {}).get("Code") in _FULL
+    response = getattr(error.__cause__, "response", None) or {}  # of S3, from which s3fs makes an OSError
+    return response.get("Error", {}).get("Code") in _FULL
 
 
 def read_bytes(uri: str, check: Callable[[bytes], None] = lambda head: None, most: int | None = None) -> bytes:
