@@ -45,16 +45,16 @@ class WeightsFile:
     def read(cls, weights: str = "default") -> "WeightsFile":
         """ "default", the name of weights that ship, a path, or any fsspec URI. Raises ``WeightsError``."""
         name = DEFAULT if weights == "default" else weights
-        shipped = SHIPPED / f"{name}.safetensors"
+        shipped = {path.stem: path for path in SHIPPED.glob("*.safetensors")}
         try:
-            if shipped.is_file():
-                return cls.parse(shipped.read_bytes(), name, ships=True)
+            if name in shipped:
+                return cls.parse(shipped[name].read_bytes(), name, ships=True)
             with fsspec.open(name, "rb") as file:
                 return cls.parse(file.read(), name)
         except WeightsError:
             raise
         except Exception as error:  # every file system has errors of its own
-            names = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.safetensors")))
+            names = ", ".join(sorted(shipped))
             raise WeightsError(
                 f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors file, "
                 f"or the name of one that ships ({names})"

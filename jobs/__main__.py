@@ -28,7 +28,7 @@ def main() -> None:
     )
     for name, (module, what) in COMMANDS.items():
         app.command(f"{module}:app", name=name, help=what, sort_key=list(COMMANDS).index(name))
-    cli.run(lambda: cli.parsed(app, sys.argv[1:])())
+    cli.process(lambda: cli.parsed(app, sys.argv[1:])())
 
 
 if __name__ == "__main__":

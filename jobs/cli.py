@@ -1,10 +1,14 @@
 """The command line of every job: options, settings from a file, and an end with a sentence and an exit status."""
 
 import argparse
+import atexit
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
@@ -32,6 +36,10 @@ STATUSES = (
 
 class UsageError(ValueError):
     """Something the user asked for that cannot be done; the message says what, why, and what to do."""
+
+
+class JobFailed(Exception):
+    """What ends a job that was asked for in the right way; the message says what, why, and what to do."""
 
 
 def number_range(option: str, text: str | None) -> tuple[int, int] | None:
@@ -64,13 +72,15 @@ def app(main: Callable[..., int], name: str, examples: str) -> App:
 
 
 def command_line(app: App, arguments: list[str] | None = None) -> None:
-    """Parse the command line, do what it asks for, and exit with the job's status; see ``run``.
+    """Parse the command line, do what it asks for, and exit with the job's status; see ``run`` and ``process``.
 
-    ``app`` is that of one job, as for ``python -m jobs.colorize``, which is the same as ``colorize archive``.
+    ``app`` is that of one job, as for ``python -m jobs.colorize``, which is the same as ``colorize archive``. Without
+    ``arguments`` they are those of this process, which ends with the job.
     """
     colorize = App(name="colorize")
     colorize.command(app)
-    run(lambda: parsed(colorize, [app.name[0], *(sys.argv[1:] if arguments is None else arguments)])())
+    end = process if arguments is None else run
+    end(lambda: parsed(colorize, [app.name[0], *(sys.argv[1:] if arguments is None else arguments)])())
 
 
 def parsed(app: App, arguments: list[str]) -> Callable[[], int]:
@@ -87,7 +97,8 @@ def parsed(app: App, arguments: list[str]) -> Callable[[], int]:
 
 
 def run(job: Callable[[], int]) -> None:
-    """Run a job and exit: its status, or 2 with one sentence for a ``UsageError`` or unusable weights."""
+    """Run a job and exit: its status, or with one sentence 1 for a ``JobFailed``, 2 for a ``UsageError`` or weights
+    that cannot be used."""
     from colorize_core.weights_file import WeightsError
 
     try:
@@ -95,10 +106,33 @@ def run(job: Callable[[], int]) -> None:
     except (UsageError, WeightsError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = USAGE
+    except JobFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = FAILED
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         status = INTERRUPTED
     sys.exit(status)
+
+
+def process(job: Callable[[], int]) -> NoReturn:
+    """``run`` in a process of its own, which ends without taking the interpreter and the libraries apart.
+
+    Arrow's threads let go of a task's data some time after its result is there. Where that data is NumPy's, or a file
+    of Python's, they ask for the interpreter's lock; one that is being taken apart ends the thread instead, which C++
+    answers with "terminate called without an active exception" and exit status 134.
+    """
+    try:
+        run(job)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else FAILED
+    # As Python itself ends: other threads, what is to be done at exit, what is still to be printed.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
 
 
 def _settings(path: str) -> dict[str, Any]:

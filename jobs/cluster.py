@@ -12,39 +12,61 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from jobs.cli import UsageError
+from jobs.machine import granted
 
 if TYPE_CHECKING:
     from ray.data import DataContext
+
+
+OWN_SHARE = 0.7  # of a machine's memory, as Ray itself reckons: the rest is its store's
+PROCESS_BYTES = 800 << 20
+"""Of a machine's memory for each process that colours: it takes about 0.6 GB before its first photograph, and some for
+small ones; large ones wait for room, see ``machine.admission``."""
+
+
+class Machine(NamedTuple):
+    """What processes can be given of one machine."""
+
+    cores: int
+    gpus: int
+    memory: int
+    """Bytes, without what Ray keeps for its object store."""
 
 
 @dataclass(frozen=True)
 class Machines:
     """What there is to work with."""
 
-    each: tuple[tuple[int, int], ...]
-    """Processor cores and GPUs of each machine."""
+    each: tuple[Machine, ...]
     grows: bool
     """Whether machines may join and leave: on a cluster, but not where Ray was started here."""
 
     @property
     def cores(self) -> int:
-        return sum(cores for cores, _ in self.each)
+        return sum(machine.cores for machine in self.each)
 
     @property
     def gpus(self) -> int:
-        return sum(gpus for _, gpus in self.each)
+        return sum(machine.gpus for machine in self.each)
 
-    def room(self, gpus: float) -> int:
-        """For how many processes with a core and that many GPUs each there is room."""
-        return sum(min(cores, int(there / gpus + 1e-6)) if gpus else cores for cores, there in self.each)
+    def room(self, gpus: float, memory: int = 0) -> int:
+        """For how many processes with a core, that many GPUs and bytes of memory each there is room."""
+        return sum(
+            min(
+                machine.cores,
+                int(machine.gpus / gpus + 1e-6) if gpus else machine.cores,
+                machine.memory // memory if memory else machine.cores,
+            )
+            for machine in self.each
+        )
 
     def __str__(self) -> str:
-        most = max(self.each, default=(0, 0), key=lambda machine: (machine[1], machine[0]))
+        most = max(self.each, default=Machine(0, 0, 0), key=lambda machine: (machine.gpus, machine.cores))
         whose = f"the largest of the cluster's {len(self.each)} machines" if self.grows else "this machine"
-        return f"{whose} has {most[0]} cores and {most[1]} GPUs"
+        return f"{whose} has {most.cores} cores, {most.gpus} GPUs and {most.memory / 1e9:.1f} GB for them"
 
 
 def start() -> None:
@@ -86,8 +108,9 @@ def start() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     calm(context)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it would tell of an error is raised as well
 
 
 def machines() -> Machines:
@@ -95,14 +118,14 @@ def machines() -> Machines:
     import ray
 
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    each = tuple((int(found.get("CPU", 0)), int(found.get("GPU", 0))) for found in resources)
+    each = tuple(Machine(*(int(found.get(name, 0)) for name in ("CPU", "GPU", "memory"))) for found in resources)
     if os.environ.get("RAY_ADDRESS"):
         return Machines(each, grows=True)
-    return Machines(((os.cpu_count() or 1, each[0][1]),), grows=False)
+    return Machines((each[0]._replace(cores=granted.cores()),), grows=False)
 
 
-def wait_for(processes: int, gpus: float, seconds: float, out: TextIO = sys.stdout) -> Machines:
-    """The machines, once they have room for some processes with a core and that many GPUs each.
+def wait_for(processes: int, gpus: float, seconds: float, out: TextIO = sys.stdout, memory: int = 0) -> Machines:
+    """The machines, once they have room for some processes with a core, that many GPUs and bytes of memory each.
 
     Meanwhile an autoscaler is asked for more of them. Raises ``UsageError`` after ``seconds``, or at once where the
     cluster cannot grow.
@@ -111,14 +134,17 @@ def wait_for(processes: int, gpus: float, seconds: float, out: TextIO = sys.stdo
 
     deadline, said = time.monotonic() + seconds, None
     needed = f"{processes} {'process needs' if processes == 1 else 'processes need'} 1 core and {gpus:g} GPUs each"
-    while (found := machines()).room(gpus) < processes:
+    takes = f", of which each takes {memory / 1e9:.1f}" if memory else ""
+    while (found := machines()).room(gpus, memory) < processes:
         if not found.grows or time.monotonic() > deadline:
             waited = f", and none with more has come in {seconds:g} s" if found.grows else ""
-            raise UsageError(f"{needed}, but {found}{waited}: ask for fewer, or for machines that have them")
+            raise UsageError(f"{needed}, but {found}{takes}{waited}: ask for fewer, or for machines that have them")
         if not said:
-            said = f"waiting for machines: {needed}, but {found}"
+            said = f"waiting for machines: {needed}, but {found}{takes}"
             print(said, file=out, flush=True)
-            request_resources(bundles=processes * [{"CPU": 1, "GPU": math.ceil(gpus)}])
+            request_resources(
+                bundles=processes * [{"CPU": 1, "GPU": math.ceil(gpus)} | ({"memory": memory} if memory else {})]
+            )
         time.sleep(1)
     if said:
         request_resources(bundles=[])  # from now on the processes themselves are what it goes by
@@ -138,8 +164,9 @@ def _start_here(options: dict[str, Any]) -> None:
     for attempt in range(3):
         try:
             # Ray's own helper actors take a logical CPU each; on two they can leave none for the work.
+            cores, memory = max(4, granted.cores()), int(OWN_SHARE * granted.memory())
             with _without_standard_error():
-                ray.init("local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
+                ray.init("local", num_cpus=cores, _memory=memory, include_dashboard=False, **options)
             return
         except Exception:  # on a busy machine Ray's processes time out waiting for each other
             ray.shutdown()

@@ -31,7 +31,7 @@ from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
 from jobs.coloring.job import Job
-from jobs.coloring.pool import pool, rows_of
+from jobs.coloring.pool import plainly, pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
@@ -57,7 +57,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     job = config.job
     inputs = listing(config.source)
     todo.check_apart(config.source, inputs, job.output)
-    weights = _checked(WeightsFile.read(config.weights))
+    weights = _checked(job.weights_file)
     try:
         weights.check(config.vividness, config.variants)
     except ValueError as error:
@@ -66,9 +66,13 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     files, refused = identified(inputs, config.format, place.folds_case)
     job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
     decided = todo.decided(files, config.only, config.source) if config.only else None
-    claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
+    try:
+        claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
+        if config.dry_run:
+            place.check(*claim)
+    except OSError as error:
+        raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
     if config.dry_run:
-        place.check(*claim)
         return _dry_run(_wanted(files, catalog, weights, job, config, decided), refused, job, config, out)
     with contextlib.ExitStack() as held:
         try:
@@ -244,13 +248,13 @@ def _colorize_all(
     Returns photographs per second, and the reason to stop early where there is one.
     """
     cluster.start()
-    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out)
+    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
     actors = pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
-    results = rows_of(wanted, job, actors)
+    results = rows_of(wanted, replace(job, lease=lease.token), actors)
     waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0
     for digest, settings in job.all_settings.items():
         write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())
-    with Progress(len(wanted), out) as progress:
+    with Progress(len(wanted), out) as progress, plainly():
         try:
             for rows in cast(Iterable[pa.Table], results.iter_batches(batch_size=None, batch_format="pyarrow")):
                 waiting.append(rows)

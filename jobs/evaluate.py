@@ -11,6 +11,7 @@ contact-sheet.png (grey | models | truth), and with --html beside a page of all 
 
 import io
 import json
+import math
 import sys
 import time
 from collections import defaultdict
@@ -62,13 +63,15 @@ class EvaluateConfig:
     html: bool = False
     """Write evaluation.html into it as well, with the pictures and figures of each photograph, the worst first."""
     sheet: int = 12
-    """Photographs on the contact sheet, spread evenly over the source."""
+    """Photographs on the contact sheet, spread evenly over the source; 0 for no sheet."""
     size: int = 256
     """Side of the square that is compared, in pixels; a multiple of 64."""
 
     def __post_init__(self):
         if self.html and not self.output:
             raise UsageError("--html writes a page into --output: give that too")
+        if self.sheet < 0:
+            raise UsageError(f"--sheet must be at least 0, not {self.sheet}")
         if self.size < 64 or self.size % 64:
             raise UsageError(f"--size must be a multiple of 64, not {self.size}")
         if not 1 <= self.variants <= distribution.MAX_VARIANTS:
@@ -113,7 +116,7 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
     cluster.start()
-    cores = max(1, cluster.machines().cores)
+    cores = max(1, cluster.machines().room(0, cluster.PROCESS_BYTES))
     import ray
 
     inputs = [{"uri": file.uri, "path": file.path} for file in photographs]
@@ -143,20 +146,19 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
     _print(results, config, mean)
     if config.output:
         output = files.absolute(config.output)
-        sheet = _contact_sheet(
-            [photograph for photograph in photographs if photograph.path not in failed], colorizers, chosen, config
-        )
         results |= {"source": config.source, "size": config.size, "left_out": failed}
         results["per_photograph"] = [
-            # Without NaN, where there is no such figure.
-            {k: v for k, v in row.items() if k not in ("features", "picture") and v == v}
+            {name: value for name, value in row.items() if name not in ("features", "picture")}
             for row in measured
             if row["setting"] != TRUTH
         ]
         results["models"] = {weights: colorizer.file.model for weights, colorizer in colorizers.items()}
-        files.write_bytes(f"{output}/evaluation.json", json.dumps(results, indent=1).encode())
-        files.write_bytes(f"{output}/contact-sheet.png", sheet)
-        print(f"written: {output}/evaluation.json, {output}/contact-sheet.png")
+        files.write_bytes(f"{output}/evaluation.json", json.dumps(_with_figures(results), indent=1).encode())
+        print(f"written: {output}/evaluation.json")
+        if config.sheet:
+            sound = [photograph for photograph in photographs if photograph.path not in failed]
+            files.write_bytes(f"{output}/contact-sheet.png", _contact_sheet(sound, colorizers, chosen, config))
+            print(f"written: {output}/contact-sheet.png")
         if config.html:
             shown = [GREY, *(setting.name for setting in chosen), TRUTH]
             page = evaluation_page(config.source, _said(results, config, mean), _cells(results), measured, shown)
@@ -242,10 +244,19 @@ def _results(measured: list[dict], chosen: list[Setting], processes: int) -> dic
         by_setting[row["setting"]].append(row)
     truth = np.stack([row["features"] for row in by_setting[TRUTH]]).reshape(-1, metrics.Lite0Features.SIZE)
     true = float(np.mean([row["true_colorfulness"] for row in measured]))
-    table = {}
-    for name in (GREY, MEAN, *(setting.name for setting in chosen)):
+    table, names = {}, (GREY, MEAN, *(setting.name for setting in chosen))
+    # PSNR is infinite where nothing differs, as between a neutral photograph and grey. A mean is over the same
+    # photographs in every row, or rows could not be compared.
+    without = {
+        metric: {row["path"] for name in names for row in by_setting[name] if not math.isfinite(row[metric])}
+        for metric in METRICS
+    }
+    for name in names:
         rows = by_setting[name]
-        table[name] = {metric: float(np.mean([row[metric] for row in rows])) for metric in (*METRICS, "colorfulness")}
+        table[name] = {"colorfulness": float(np.mean([row["colorfulness"] for row in rows]))}
+        for metric in METRICS:
+            if values := [row[metric] for row in rows if row["path"] not in without[metric]]:
+                table[name][metric] = float(np.mean(values))
         table[name]["delta_colorfulness"] = abs(table[name]["colorfulness"] - true)
         if len(truth) > 1:
             ours = np.stack([row["features"] for row in rows]).reshape(truth.shape)
@@ -266,6 +277,14 @@ def _results(measured: list[dict], chosen: list[Setting], processes: int) -> dic
                 "tolerable": float((error < distribution.TOLERABLE).mean()),
             }
     return results
+
+
+def _with_figures(found: Any) -> Any:
+    """The same without what there is no figure for: JSON knows neither NaN nor infinity."""
+    if isinstance(found, dict):
+        kept = {key: value for key, value in found.items() if not isinstance(value, float) or math.isfinite(value)}
+        return {key: _with_figures(value) for key, value in kept.items()}
+    return [_with_figures(value) for value in found] if isinstance(found, list) else found
 
 
 def _said(results: dict, config: EvaluateConfig, mean: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -212,6 +213,30 @@ def test_more_than_there_is_ends_with_a_sentence(scans, tmp_path):
             done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
             assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
             assert "1 process needs 1 core and 1 GPUs each, but the largest of the cluster's 1 machines" in done.stderr
+
+
+def test_a_machine_with_a_folder_of_its_own_by_the_name_of_output(scans, tmp_path):
+    """Whoever works there would store photographs where nobody looks for them: the job ends before it does."""
+    output = tmp_path / "out"
+    output.mkdir()
+    with cluster_of({"num_cpus": 0}) as cluster:
+        ray = Path(sys.executable).parent / "ray"
+        join = f"mount -t tmpfs none {output} && exec {ray} start --address {cluster.address} --num-cpus 1 --block"
+        machine = subprocess.Popen(["unshare", "--mount", "sh", "-c", join], start_new_session=True)
+        try:
+            time.sleep(1)
+            if machine.poll() is not None:
+                pytest.skip("this user may not mount anything")
+            environment = os.environ | {"RAY_ADDRESS": cluster.address}
+            job = command(scans, output)
+            done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=300)
+        finally:
+            os.killpg(machine.pid, signal.SIGTERM)
+            machine.wait()
+    assert done.returncode == 1 and re.fullmatch("error: the machine .* all machines share.*\n", done.stderr), (
+        done.stderr
+    )
+    assert not list(output.glob("catalog/*")) and not list(output.glob("images/*"))
 
 
 def test_training_is_submitted_killed_and_submitted_again(photographs, undisturbed, tmp_path):  # noqa: F811

@@ -31,6 +31,12 @@ def test_the_head_runs_no_work_and_workers_come_and_go(cluster):
     assert worker["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
 
 
+def test_only_the_head_itself_reaches_the_job_api(cluster):
+    """Whoever does may run anything on the cluster; `ray dashboard` makes a tunnel."""
+    (start,) = [line for line in cluster["head_start_ray_commands"] if "ray start" in line]
+    assert re.findall(r"--dashboard-host=(\S+)", start) == ["127.0.0.1"]
+
+
 def test_it_runs_the_project_s_version_of_ray(cluster):
     pinned = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)[1]
     assert cluster["docker"]["image"].startswith(f"rayproject/ray:{pinned}-py311")

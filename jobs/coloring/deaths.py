@@ -2,16 +2,17 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
+
+from jobs.machine import scratch
 
 
 class Deaths:
-    """How often a process on this node died while it worked on a photograph: a file with a byte for each attempt that
-    has not ended. After a restart of the actor that is what its last process left."""
+    """How often a process on this node died while it worked on a photograph, from its first byte on: a file with a byte
+    for each attempt that has not ended. After a restart of the actor that is what its last process left."""
 
     def __init__(self, run: str):
-        self.prefix = os.path.join(tempfile.gettempdir(), f"colorize-{run}-")
+        self.prefix = os.path.join(scratch.folder(), f"{run}-")
 
     def count(self, id: str) -> int:
         try:
@@ -19,11 +20,14 @@ class Deaths:
         except FileNotFoundError:
             return 0
 
+    def add(self, id: str) -> None:
+        with open(self.prefix + id, "ab") as file:
+            file.write(b".")
+
     @contextlib.contextmanager
     def counted(self, ids: list[str]) -> Iterator[None]:
         for id in ids:
-            with open(self.prefix + id, "ab") as file:
-                file.write(b".")
+            self.add(id)
         yield
         for id in ids:
             self.forget(id)

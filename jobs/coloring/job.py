@@ -5,9 +5,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from colorize_core import encoding, triage
+from colorize_core.weights_file import WeightsFile
+
+if TYPE_CHECKING:
+    import ray
 
 Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
@@ -23,7 +27,8 @@ KEPT: dict[str, encoding.Format] = {  # all others become PNG
 class Job:
     """What every process of a job is told."""
 
-    weights: str
+    weights: "WeightsFile | ray.ObjectRef[WeightsFile]"
+    """On a cluster in Ray's object store, since their path may be one of the driver's machine alone."""
     output: str
     format: Format
     provenance: bool
@@ -37,10 +42,20 @@ class Job:
     """Whether to make those of the review page."""
     run: str
     """Another name for each start of the job."""
+    lease: str = ""
+    """The token of its hold on OUTPUT, where workers are to prove that they see it."""
     threads: int = 1
     """To read and write with."""
     on_gpu: bool = False
     """Whether to use a GPU where the process can see one."""
+
+    @property
+    def weights_file(self) -> WeightsFile:
+        if isinstance(self.weights, WeightsFile):
+            return self.weights
+        import ray
+
+        return ray.get(self.weights)
 
     def settings(self, policy: Policy, path: str = "") -> dict:
         """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it."""

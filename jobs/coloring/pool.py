@@ -1,5 +1,7 @@
 """The pool of worker processes, and the way of the photographs through it."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import cluster
+from jobs.cli import JobFailed
 from jobs.coloring.job import Format, Job
 from jobs.coloring.worker import ColorizeActor
 from jobs.storage.listing import LISTING
@@ -35,14 +38,14 @@ class Pool(NamedTuple):
 
 def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, machines: cluster.Machines) -> Pool:
     """Two processes share a GPU, so that one computes while the other reads and writes; without GPUs each has a core
-    to itself.
+    to itself. No more of them than a machine has memory for.
     """
     usual = min(2 * machines.gpus, machines.cores)
     if wanted:
         usual = min(max(usual, wanted[0]), wanted[1])
     if gpus is None:
         gpus = min(1.0, machines.gpus / max(1, usual))
-    room = machines.room(gpus)
+    room = machines.room(gpus, cluster.PROCESS_BYTES)
     least, most = wanted or (room, photographs if machines.grows else room)
     least = max(1, min(least, photographs))
     most = max(1, min(most, photographs))
@@ -55,16 +58,30 @@ def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
     import ray
 
     inputs, size = todo.select(LISTING.names).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    told = replace(job, threads=actors.threads, on_gpu=actors.gpus > 0, weights=ray.put(job.weights_file))
     # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
     return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(
         ColorizeActor,
         batch_size=size,  # of each block; with GPUs Ray insists on a number
         batch_format="pyarrow",
-        fn_constructor_args=[replace(job, threads=actors.threads, on_gpu=actors.gpus > 0)],
+        fn_constructor_args=[told],
         compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
         num_cpus=1,
         num_gpus=actors.gpus,
+        memory=cluster.PROCESS_BYTES,  # so that also where machines join, Ray starts no more of them
     )
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """What a worker ends the job with is raised as it was there, without Ray's account of where it came from."""
+    try:
+        yield
+    except Exception as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, JobFailed):
+            raise JobFailed(*cause.args) from None
+        raise
 
 
 def _batch_size(todo: pa.Table, format: Format, actors: int) -> int:

@@ -13,9 +13,18 @@ from PIL import Image
 from colorize_core import photo
 from jobs.coloring.job import Policy
 from jobs.pages.thumbnails import Thumbnail
+from jobs.storage import files
 
 if TYPE_CHECKING:
     from colorize_core.colorizer import Colouring
+
+
+MOST_BYTES = 8 * photo.MAX_PIXELS
+"""Of a file: what the largest photograph takes uncompressed, in 16-bit RGB with alpha."""
+
+
+class NotStored(Exception):
+    """OUTPUT's storage has refused what was made of a photograph; its cause says why."""
 
 
 @dataclass(slots=True)
@@ -23,7 +32,10 @@ class Scan:
     """A photograph on its way."""
 
     id: str
+    uri: str
     path: str
+    size: int
+    """Bytes of its file, as far as the listing knows."""
     row: dict
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
@@ -54,6 +66,11 @@ class Scan:
         except photo.PhotoError as error:
             stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(self.path)
             self.fail(str(error), "skipped" if stray else "error")
+        except NotStored as error:
+            self.fail(f"its colours could not be stored ({error.__cause__}): the same command tries again")
+            self.row["source_version"] = ""  # not this photograph's doing: for the catalogue it is not done
+        except files.TooLarge as error:
+            self.fail(f"{error}, more than any photograph takes: cut it into parts, or check what it is")
         except OSError as error:
             self.fail(f"{doing} it failed ({error}): check that the place exists, its permissions and its free space")
         except MemoryError:
@@ -61,6 +78,21 @@ class Scan:
         except Exception as error:
             self.fail(f"{doing} it failed unexpectedly ({type(error).__name__}: {error}): please report this")
         self.row["seconds"] += time.monotonic() - started
+
+
+def sniff(head: bytes) -> None:
+    """Raise ``NotAnImageError`` where the first bytes of a large file are those of no image."""
+    if len(head) < files.HEAD:
+        return  # it is read already
+    Image.init()
+    if any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
+        return
+    try:
+        photo.measure(head)
+    except photo.NotAnImageError:
+        raise
+    except photo.PhotoError:  # of an image, but not whole
+        return
 
 
 def _has_image_suffix(path: str) -> bool:

@@ -1,9 +1,11 @@
 """What each process of the colouring job does: read, look at, colour and store photographs, a row for each."""
 
 import contextlib
+import errno
 import faulthandler
 import hashlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage
+from jobs.cli import JobFailed
+from jobs.coloring import preflight
 from jobs.coloring.deaths import Deaths
 from jobs.coloring.job import Job, container, output_name, source_id
-from jobs.coloring.scan import Scan
+from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
 from jobs.coloring.telemetry import Telemetry
-from jobs.machine import granted
-from jobs.machine.admission import Admission
+from jobs.machine import admission
 from jobs.pages import thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
@@ -31,7 +34,16 @@ FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
 TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
 MOST = 16  # of them, so that the first are stored soon
 T = TypeVar("T")
+ATTEMPTS = 3  # with a photograph that processes die with, or with a device that fails
+BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
+"""What a file system says of a photograph's name, rather than of itself."""
 WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
+BLANK = np.full((256, 256), 128, np.uint8)
+"""A picture that no network fails with, unless its device does."""
+
+
+class DeviceError(Exception):
+    """The network fails on this device, whatever the picture."""
 
 
 class ColorizeActor:
@@ -43,7 +55,8 @@ class ColorizeActor:
         from colorize_core.colorizer import Colorizer
 
         self.job = job
-        self.colorizer = Colorizer.load(job.weights, None if job.on_gpu else "cpu")
+        self.blind = job.lease and preflight.blind(job.output, job.lease)
+        self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu")
         if self.colorizer.device.type == "cpu":
             torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
@@ -51,46 +64,73 @@ class ColorizeActor:
         self.deaths = Deaths(job.run)
         self.telemetry = Telemetry()
         self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        self.admission = Admission(granted.memory() // 2)
+        self.file_room, self.pixel_room = admission.for_files(), admission.for_pixels()
+        self.device = f"{self.colorizer.device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
+        self.broken = self._device_error()  # the first call takes seconds, which are not the first photograph's
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of ``listing.LISTING`` to rows of ``catalog.SCHEMA``."""
-        rows, made = [], []
-        for portion in _portions(batch.to_pylist(), lambda source: source["bytes"], FETCHED):
-            scans = list(self.threads.map(self._fetch, portion))
-            rows += [scan.row for scan in scans]
-            for group in self._groups([scan for scan in scans if not scan.failed]):
-                with self.deaths.counted([scan.id for scan in group]):
-                    self._colorize(group)
-            made += [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]
+        """Columns of ``listing.LISTING`` to rows of ``catalog.SCHEMA``.
+
+        Raises ``JobFailed`` where this machine is at fault, and no photograph.
+        """
+        if self.blind:  # not where it was found: of an actor that cannot be made Ray tells in its own words
+            raise JobFailed(self.blind)
+        scans = [self._scan(source) for source in batch.to_pylist()]
+        try:
+            if self.broken:
+                raise self.broken
+            for portion in self._portions(scans):
+                with self.file_room.reserve(_size(portion)), self.deaths.counted([scan.id for scan in portion]):
+                    list(self.threads.map(self._read, portion))
+                    self._colorize([scan for scan in portion if not scan.failed])
+        except DeviceError as error:
+            self._start_afresh(scans, error)
+        self.deaths.forget(self.device)
         if self.parquet:
             self.parquet.flush()
-        if made:
+        if made := [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]:
             with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
                 thumbnails.keep(self.job.output, made)
-        for row in rows:
-            self.deaths.forget(row["id"])  # only now: if this process dies after all, its batch is done again
-            self.telemetry.done(row)
-        return pa.Table.from_pylist(rows, SCHEMA)
+        files.settle(self.job.output)  # before the rows say that it is there
+        for scan in scans:
+            self.deaths.forget(scan.id)  # only now: if this process dies after all, its batch is done again
+            self.telemetry.done(scan.row)
+        return pa.Table.from_pylist([scan.row for scan in scans], SCHEMA)
 
-    def _groups(self, scans: list[Scan]) -> list[list[Scan]]:
-        """All together, but those alone that a process died with. Three deaths are enough: one with another cause may
-        meet a photograph that is alone, hardly two."""
+    def _portions(self, scans: list[Scan]) -> Iterator[list[Scan]]:
+        """What is read and coloured at a time: neighbours together, but those alone that a process died with. Three
+        deaths are enough: one with another cause may meet a photograph that is alone, hardly two."""
         alone: list[Scan] = []
         together: list[Scan] = []
         for scan in scans:
             deaths = self.deaths.count(scan.id)
-            if deaths > 2:
+            if deaths >= ATTEMPTS:
                 scan.fail(
                     f"it crashed the process that works on it, used up its memory, or took longer than "
                     f"{self.job.timeout:.0f} s, three times: check the file, or raise --timeout"
                 )
             else:
                 (alone if deaths else together).append(scan)
-        return [group for group in (*([scan] for scan in alone), together) if group]
+        yield from ([scan] for scan in alone)
+        yield from _neighbours(together, lambda scan: _size([scan]), FETCHED)
 
-    def _fetch(self, source: dict) -> Scan:
+    def _start_afresh(self, scans: list[Scan], error: DeviceError) -> None:
+        """End this process, and have Ray start another one: after some errors of a GPU nothing works any more in the
+        process that they happened to, and all does in a new one."""
+        for scan in scans:
+            self.deaths.forget(scan.id)  # it is not theirs
+        self.deaths.add(self.device)
+        if self.deaths.count(self.device) >= ATTEMPTS:
+            hint = "what else uses its GPU, or leave GPUs alone with --gpus 0" if self.job.on_gpu else "its free memory"
+            raise JobFailed(
+                f"the network fails with any picture on the machine {socket.gethostname()} ({error}): see to {hint}; "
+                "the same command continues"
+            )
+        self.telemetry.say("device failed", reason=str(error))
+        _end_process()
+
+    def _scan(self, source: dict) -> Scan:
         uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
         row = {
             "id": source_id(path),
@@ -102,20 +142,21 @@ class ColorizeActor:
             "provenance": self.job.provenance,
             "seconds": 0.0,
         }
-        scan = Scan(row["id"], path, row)
+        return Scan(row["id"], uri, path, source["bytes"], row)
+
+    def _read(self, scan: Scan) -> None:
         with scan.accounted("reading"), self.telemetry.timed("read"):
-            scan.data = self.telemetry.moved("read", files.read_bytes(uri))
-            row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
-        return scan
+            scan.data = self.telemetry.moved("read", files.read_bytes(scan.uri, sniff, MOST_BYTES))
+            scan.row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
 
     def _colorize(self, scans: list[Scan]) -> None:
         with self._in_time():
             list(self.threads.map(_measure, scans))
         sound = [scan for scan in scans if not scan.failed]
-        for few in _portions(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
-            with self.admission.reserve(sum(scan.memory for scan in few)), self._in_time():
+        for few in _neighbours(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
+            with self.pixel_room.reserve(sum(scan.memory for scan in few)), self._in_time():
                 list(self.threads.map(self._decode, few))
-                self._predict([scan for scan in few if not scan.failed])
+                self._try_to_predict([scan for scan in few if not scan.failed])
                 list(self.threads.map(self._store, [scan for scan in few if not scan.failed]))
 
     @contextlib.contextmanager
@@ -150,6 +191,35 @@ class ColorizeActor:
                 scan.fail(_does_not_fit(wanted, scan))
             scan.data = b""
 
+    def _try_to_predict(self, scans: list[Scan]) -> None:
+        """One by one, where the network fails with several. Raises ``DeviceError`` where it fails with any picture."""
+        try:
+            self._predict(scans)
+        except Exception as error:
+            self._free_memory()
+            if len(scans) > 1:
+                for scan in scans:
+                    self._try_to_predict([scan])
+            elif broken := self._device_error():
+                raise broken from error
+            else:
+                reason = _first_line(error)
+                scans[0].fail(f"the network failed with it, but not with others ({reason}): please report this")
+
+    def _device_error(self) -> DeviceError | None:
+        try:
+            self.colorizer.predict([BLANK])
+        except Exception as error:
+            return DeviceError(_first_line(error))
+        return None
+
+    def _free_memory(self) -> None:
+        import torch
+
+        if self.colorizer.device.type == "cuda":
+            with contextlib.suppress(Exception):  # of a device that fails
+                torch.cuda.empty_cache()
+
     def _predict(self, scans: list[Scan]) -> None:
         from colorize_core.colorizer import Colouring
 
@@ -174,17 +244,17 @@ class ColorizeActor:
                 xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
             name = output_name(self.job.format, scan.path)
             for i in range(1, len(scan.colourings[0].chroma)):
-                files.write_bytes(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
+                _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
             if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
                 picture = _confidence_picture(confidence, scan.photographs[0].pixels.shape)
-                files.write_bytes(f"{self.job.output}/confidence/{scan.path}.png", picture)
+                _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
             data = self.telemetry.moved("written", self._encoded(scan, 0, xmp))
             scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
             if self.parquet:
                 self.parquet.add(scan.row, name, data)
             else:
                 uri = f"{self.job.output}/images/{name}"
-                files.write_bytes(uri, data)
+                _keep(uri, data)
                 scan.row["output"] = files.printable(uri)
         scan.row["finished_at"] = datetime.now(UTC)
 
@@ -233,7 +303,31 @@ def _measure(scan: Scan) -> None:
         scan.row["pages"] = len(scan.pages)
 
 
-def _portions(items: list[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
+def _size(scans: list[Scan]) -> int:
+    """Bytes that are read of their files."""
+    return sum(scan.size if scan.size <= MOST_BYTES else files.HEAD for scan in scans)
+
+
+def _keep(uri: str, data: bytes) -> None:
+    """Store what was made of a photograph. Raises ``NotStored`` where that is the storage's fault."""
+    try:
+        files.write_bytes(uri, data)
+    except OSError as error:
+        if error.errno in BAD_NAMES:
+            raise
+        raise NotStored from error
+
+
+def _first_line(error: Exception) -> str:
+    """PyTorch's messages go on with advice to programmers."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _end_process() -> None:
+    os._exit(1)
+
+
+def _neighbours(items: list[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
     """Neighbours whose sizes add up to ``limit`` at most, or a single one that is larger."""
     portion: list[T] = []
     total = 0

@@ -71,7 +71,7 @@ class Catalog:
         data = sink.getvalue().to_pybytes()
         last = max((_name(path)[0] for path in self._files()), default=0)
         name = f"part-{last + 1:020d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
-        write_bytes(f"{self.folder}/{name}", data)
+        write_bytes(f"{self.folder}/{name}", data, lasting=True)
         return f"{self.place.root}/catalog/{name}"
 
     def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:

@@ -1,13 +1,14 @@
 """What a job is pointed at: a file, a folder, a glob or a list, on this machine or any fsspec file system."""
 
-import contextlib
 import itertools
 import os
-import posixpath
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -18,7 +19,7 @@ from fsspec.utils import get_protocol, glob_translate
 from pyarrow import csv
 
 from jobs.cli import UsageError
-from jobs.storage.files import absolute, is_local
+from jobs.storage.files import absolute, is_local, plain_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Source:
     uri: str
     """Absolute path, or URI with its scheme."""
     path: str
-    """Path relative to what the job was pointed at, with forward slashes: the photograph's identity."""
+    """Path relative to what the job was pointed at, as the file system spells it, with forward slashes."""
     version: str
     """Changes when the file does: ETag, or size and modification time."""
 
@@ -53,23 +54,13 @@ def list_sources(source: str) -> list[Source]:
 def listing(source: str) -> pa.Table:
     """The same as a table of ``LISTING``'s columns, which holds a million files in about 200 MB."""
     try:
-        fs, root = url_to_fs(source)
-        if fs.isfile(root) and _is_list(fs, root):
-            table = _listed(fs, root)
-        elif fs.isfile(root):
-            table = _found(fs, root.rpartition("/")[0], [(root, fs.info(root))])
-        elif isinstance(fs, LocalFileSystem) and os.path.isdir(root):
-            table = _found(fs, root, _walk(root))
-        elif fs.exists(root):
-            table = _found(fs, root, fs.find(root, detail=True).items())
-        elif _is_glob(root):
-            table = _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items())
-        else:
-            raise UsageError(f"{source} does not exist: check the path")
+        with plain_errors():
+            table = _listing(source)
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{source} cannot be listed ({error}): check the path and your credentials") from error
+        reason = f"{source} cannot be listed ({error}): check the path"
+        raise UsageError(reason if is_local(source) else f"{reason} and your credentials") from error
     if not len(table):
         raise UsageError(f"{source} holds no files: point to a folder with photographs in it")
     table = table.sort_by("path")
@@ -85,6 +76,25 @@ def base(source: str) -> str:
     elif fs.isfile(root):
         root = root.rpartition("/")[0]
     return _uri(fs, root.rstrip("/"))
+
+
+def _listing(source: str) -> pa.Table:
+    fs, root = url_to_fs(source)
+    if fs.isfile(root) and _is_list(fs, root):
+        return _listed(fs, root)
+    if fs.isfile(root):
+        return _found(fs, root.rpartition("/")[0], [(root, fs.info(root))])
+    if isinstance(fs, LocalFileSystem) and os.path.isdir(root):
+        return _found(fs, root, _walk(root))
+    if fs.exists(root):
+        return _found(fs, root, fs.find(root, detail=True).items())
+    if _is_glob(root):
+        if isinstance(fs, LocalFileSystem):  # which would say of a link to a file that it is none
+            return _found(fs, _folder_of_glob(root), map(_file, fs.glob(root)))
+        return _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items())
+    if isinstance(fs, LocalFileSystem) and os.path.islink(root):
+        raise UsageError(f"{source} is a link to {os.readlink(root)}, which is not there: check the path")
+    raise UsageError(f"{source} does not exist: check the path")
 
 
 def covers(source: str, uri: str) -> bool:
@@ -104,8 +114,9 @@ def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, 
 
     def rows() -> Iterator[tuple[bytes, bytes, str, int]]:
         for path, info in files:
-            if info["type"] == "file":
-                inside = os.fsencode(path.removeprefix(base).lstrip("/"))
+            # S3's consoles make an empty object for each "folder".
+            if info["type"] == "file" and not (path.endswith("/") and not info.get("size")):
+                inside = os.fsencode(path.removeprefix(base).removeprefix("/"))
                 yield os.fsencode(_uri(fs, path)), inside, _version(info), info.get("size") or 0
 
     return _table(rows())
@@ -121,17 +132,37 @@ def _table(rows: Iterator[tuple[bytes, bytes, str, int]]) -> pa.Table:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, dict]]:
-    """Files under a local folder, many times as fast as fsspec. Links to files are followed, those to folders not."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file():
-                    with contextlib.suppress(FileNotFoundError):  # gone since
-                        stat = entry.stat()
-                        yield entry.path, {"type": "file", "size": stat.st_size, "mtime": stat.st_mtime}
+    """Files under a local folder, many times as fast as fsspec. Links are followed: to files, and to each folder that
+    has not been walked yet, once all others have been, so that a folder within has its own name and not a link's.
+    """
+    walked, links = set(), [folder]
+    while links:
+        folders, links = sorted(links, reverse=True), []
+        while folders:
+            folder = folders.pop()
+            found = os.stat(folder)
+            if (found.st_dev, found.st_ino) in walked:
+                continue
+            walked.add((found.st_dev, found.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_symlink() and os.path.isdir(entry.path):
+                        links.append(entry.path)
+                    else:
+                        yield _file(entry.path)
+
+
+def _file(path: str) -> tuple[str, dict]:
+    """What is to be known of a local file, or of a link that leads nowhere: that is accounted for too."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError) and not os.path.islink(path)
+        return path, {"type": "gone" if gone else "file", "size": 0}
+    kind = "file" if stat.S_ISREG(found.st_mode) else "other"
+    return path, {"type": kind, "size": found.st_size, "mtime": found.st_mtime}
 
 
 def _is_glob(path: str) -> bool:
@@ -152,43 +183,94 @@ def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
 def _listed(fs: fsspec.AbstractFileSystem, path: str) -> pa.Table:
     """The files that a list names: a line each (.txt), or the column ``uri`` or else the first one (.csv, .parquet).
 
-    A relative name is relative to the list. What does not exist is listed too, so that it is accounted for.
+    A relative name is relative to the list. What does not exist is listed too, so that it is accounted for; what is
+    named twice, also in two spellings, is listed once.
     """
+    folder = _uri(fs, path.rpartition("/")[0])
     with fs.open(path, "rb") as file:
         if path.endswith(".txt"):
-            names = file.read().decode("utf-8", "surrogateescape").splitlines()
+            names = file.read().decode("utf-8-sig", "surrogateescape").splitlines()
         else:
-            table = pq.read_table(file) if path.endswith(".parquet") else csv.read_csv(file)
-            column = table["uri" if "uri" in table.column_names else 0]
-            if not pa.types.is_string(column.type):
-                raise UsageError(
-                    f"{path} has neither photographs in a column called image nor their places in one called uri: "
-                    f"its columns are {', '.join(table.column_names)}"
-                )
-            names = column.to_pylist()
-    names = sorted({str(name).strip() for name in names if name} - {""})
-    folder = _uri(fs, path.rpartition("/")[0])
+            names = _named(pq.read_table(file) if path.endswith(".parquet") else _rows(file, folder), path)
+    places: dict[str, str] = {}
+    for name in sorted({str(name).strip() for name in names if name} - {""}):
+        uri, inside = _place(folder, name)
+        places.setdefault(uri, inside)
+    if not places:
+        raise UsageError(f"{path} names no files: give one path or URI per line, or a column called uri")
 
-    def entry(name: str) -> tuple[bytes, bytes, str, int]:
-        if "://" in name or name.startswith("/"):
-            uri, name = absolute(name), name.partition("://")[2] or name
-        else:
-            uri = f"{folder}/{name}"
-        try:
-            entry_fs, place = url_to_fs(uri)
-            info = entry_fs.info(place)
-        except (OSError, ValueError, ImportError):
-            info = None
-        # An output's place is made from this, and must stay inside of OUTPUT.
-        inside = posixpath.normpath("/" + name).lstrip("/")
+    def entry(place: tuple[str, str]) -> tuple[bytes, bytes, str, int]:
+        uri, inside = place
+        info = _info(uri)
         version, size = (_version(info), info.get("size") or 0) if info else ("", 0)
         return os.fsencode(uri), os.fsencode(inside), version, size
 
     with ThreadPoolExecutor(32) as threads:  # an object store answers each question in milliseconds, not microseconds
-        table = _table(iter(threads.map(entry, names)))
-    if not len(table):
-        raise UsageError(f"{path} names no files: give one path or URI per line, or a column called uri")
-    return table
+        return _table(iter(threads.map(entry, places.items())))
+
+
+def _named(table: pa.Table, path: str) -> list[str | None]:
+    column = table["uri" if "uri" in table.column_names else 0]
+    if not pa.types.is_string(column.type):
+        raise UsageError(
+            f"{path} has neither photographs in a column called image nor their places in one called uri: "
+            f"its columns are {', '.join(table.column_names)}"
+        )
+    return column.to_pylist()
+
+
+def _rows(file: BinaryIO, folder: str) -> pa.Table:
+    """A CSV file. Its first line names the columns, unless it names a file already."""
+    start = file.tell()
+    table = csv.read_csv(file)
+    first = table.column_names[0]
+    if "uri" in table.column_names or not ("/" in first or PurePosixPath(first).suffix or _info(f"{folder}/{first}")):
+        return table
+    file.seek(start)
+    return csv.read_csv(file, csv.ReadOptions(autogenerate_column_names=True))
+
+
+def _place(folder: str, name: str) -> tuple[str, str]:
+    """URI and path of what a list in ``folder`` names. The path of what lies outside of it is the whole place, so that
+    `../a.png` is not `a.png`.
+    """
+    if "://" in name:
+        uri = absolute(name)
+        return uri, uri.partition("://")[2] or uri.lstrip("/")
+    if not is_local(folder):
+        uri = name if name.startswith("/") else _resolved(folder, name)
+    elif ".." in name.split("/"):  # may lead through a link, from where it is another folder
+        parent, file = os.path.split(os.path.join(os.path.realpath(folder), name))
+        uri = os.path.join(os.path.realpath(parent), file)
+        if uri.startswith(inner := os.path.realpath(folder) + "/"):
+            uri = f"{folder}/{uri.removeprefix(inner)}"
+    else:
+        uri = os.path.normpath(os.path.join(folder, name))
+    if uri.startswith(f"{folder}/") and not name.startswith("/"):
+        return uri, uri.removeprefix(f"{folder}/")
+    return uri, (uri.partition("://")[2] or uri).lstrip("/")
+
+
+def _resolved(folder: str, name: str) -> str:
+    """As a reference in a web page is: but for `.` and `..`, an object store's names are not paths."""
+    protocol, _, place = folder.partition("://")
+    parts = place.split("/")
+    for part in name.split("/"):
+        if part == ".." and len(parts) > 1:
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return f"{protocol}://{'/'.join(parts)}"
+
+
+def _info(uri: str) -> dict | None:
+    """What a file system tells of a file; None where there is none, or where it cannot be asked."""
+    try:
+        with plain_errors():
+            fs, path = url_to_fs(uri)
+            return fs.info(path)
+    except (OSError, ValueError, ImportError):
+        return None
 
 
 def _uri(fs: fsspec.AbstractFileSystem, path: str) -> str:

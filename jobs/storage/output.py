@@ -20,10 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from fsspec.core import url_to_fs
-
 from jobs.cli import UsageError
-from jobs.storage.files import is_local, write_bytes
+from jobs.storage.files import file_system, is_local, write_bytes
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
 BEAT = 5.0  # seconds between two renewals of a lease
@@ -43,7 +41,7 @@ class Place:
 
     def __init__(self, uri: str):
         self.uri = uri
-        self.fs, self.root = url_to_fs(uri)
+        self.fs, self.root = file_system(uri)
 
     @property
     def marker(self) -> dict | None:

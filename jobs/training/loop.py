@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import resource
 import tempfile
 import time
@@ -34,6 +33,7 @@ def train_worker(settings: dict) -> None:
     import ray.train
     import ray.train.torch
 
+    from jobs.machine import granted
     from jobs.training.config import TrainConfig
 
     config, prepared, lines = TrainConfig(**settings["config"]), settings["prepared"], settings["lines"]
@@ -41,7 +41,7 @@ def train_worker(settings: dict) -> None:
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cpu":  # Ray gives a worker as many threads as it reserves CPUs; use the whole machine
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        torch.set_num_threads(max(1, granted.cores() // context.get_local_world_size()))
     torch.manual_seed(config.seed)
     model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
     if config.weights:

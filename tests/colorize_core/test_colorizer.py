@@ -35,6 +35,15 @@ def test_weights_survive_packing(tmp_path):
             assert torch.allclose(value.float(), model.state_dict()[key].float(), atol=1e-3), key
 
 
+def test_a_path_that_ends_like_ours_is_not_ours(tmp_path):
+    """Only what ships is trusted without a look."""
+    shipped = weights_file.SHIPPED / f"{weights_file.DEFAULT}.safetensors"
+    (tmp_path / shipped.name).write_bytes(shipped.read_bytes())
+    with pytest.raises(WeightsError, match="cannot be read"):
+        WeightsFile.read(str(tmp_path / weights_file.DEFAULT))
+    assert not WeightsFile.read(str(tmp_path / shipped.name)).ships and WeightsFile.read(weights_file.DEFAULT).ships
+
+
 def test_shipped_weights_say_what_they_are(shipped):
     path = weights_file.SHIPPED / f"{weights_file.DEFAULT}.safetensors"
     with safe_open(path, "numpy") as file:

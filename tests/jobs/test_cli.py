@@ -15,8 +15,10 @@ from colorize_core import network
 from colorize_core.colorizer import pack_weights
 from jobs import cli, cluster, colorize, evaluate, review, train
 from jobs.cli import UsageError
+from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.pool import Pool, rows_of
+from jobs.machine import granted
 from jobs.storage import listing
 from jobs.training.config import TrainConfig
 
@@ -119,6 +121,7 @@ def test_evaluate(capsys, tmp_path):
         return said(capsys, evaluate, evaluate.EvaluateConfig, **options)
 
     assert "does not exist" in evaluating(source=str(tmp_path / "none"))
+    assert "--sheet must be at least 0" in evaluating(source=str(tmp_path), sheet=-1)
     assert "--html writes a page into --output" in evaluating(source=str(tmp_path), html=True)
     (tmp_path / "a.png").write_bytes(b"x")
     assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
@@ -175,7 +178,8 @@ def test_the_command_itself(tmp_path):
 
 def test_the_pool_fits_the_machines():
     def pool(photographs, wanted, gpus, *each, grows=False):
-        return pool(photographs, wanted, gpus, cluster.Machines(each, grows))
+        machines = tuple(cluster.Machine(*machine[:2], *machine[2:] or [64 << 30]) for machine in each)
+        return pools.pool(photographs, wanted, gpus, cluster.Machines(machines, grows))
 
     assert pool(1000, None, None, (8, 0)) == (8, 8, 0, 1)
     assert pool(3, None, None, (8, 0)) == (3, 3, 0, 1), "no more than there are photographs"
@@ -186,6 +190,27 @@ def test_the_pool_fits_the_machines():
     assert pool(1000, None, 0, (8, 1)) == (8, 8, 0, 1), "cores alone, if so wanted"
     assert pool(1000, None, None, (0, 0), (8, 1), (8, 1), (4, 0), grows=True) == (4, 1000, 0.5, 5)
     assert pool(1000, (1, 16), 0.25, (0, 0), (8, 1), grows=True) == (1, 16, 0.25, 2)
+    assert pool(1000, None, None, (64, 0, 8 << 30)) == (10, 10, 0, 1), "no more than its memory allows"
+    assert pool(1000, None, None, (64, 0, 8 << 30), (2, 0, 8 << 30), grows=True) == (12, 1000, 0, 1)
+
+
+def test_what_was_granted_is_what_is_used(monkeypatch):
+    """One of 128 cores, as Slurm and Kubernetes grant them, is not 128 processes."""
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(granted, "cores", lambda: 1)
+    monkeypatch.setattr(granted, "memory", lambda: 10 << 30)
+    started = {}
+    monkeypatch.setattr(ray, "init", lambda address, **options: started.update(options))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 4.0, "memory": 7.0 * 2**30}}])
+    cluster._start_here({})
+    assert started["num_cpus"] == 4 and started["_memory"] == 7 << 30, "Ray's own helpers take some too"
+    assert cluster.machines().each == ((1, 0, 7 << 30),)
+    with pytest.raises(
+        UsageError, match=r"this machine has 1 cores, 0 GPUs and 7.5 GB for them, of which each takes 9.0:"
+    ):
+        cluster.wait_for(1, 0, 600, memory=9 * 10**9)
 
 
 def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
@@ -242,6 +267,11 @@ def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint
     closed = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}"}
     assert "check the path and your credentials" in in_a_process("s3://bucket/scans", tmp_path / "out", **closed)
     server.shutdown()
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    assert "AWS_ACCESS_KEY_ID" in in_a_process("s3://bucket/scans", tmp_path / "out", **none)
+    assert "AWS_ACCESS_KEY_ID" in in_a_process(scans, "s3://bucket/out", **none)
+    nobody = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    assert "check the network, AWS_DEFAULT_REGION" in in_a_process("s3://bucket/scans", tmp_path / "out", **nobody)
 
 
 def test_windows():
@@ -250,3 +280,34 @@ def test_windows():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == cli.FAILED
     assert re.fullmatch(r"error: colorize runs on Linux, not on Windows, [^\n]+\n", done.stderr), done.stderr
+
+
+def test_a_process_ends_without_being_taken_apart():
+    """Arrow's threads may be at work still, and would abort it; a thread that is a daemon stands for them."""
+    code = """
+import atexit, threading, time
+from jobs import cli
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread has finished"))).start()
+atexit.register(print, "tidied up")
+print("said")
+cli.process(lambda: cli.SOME_ERRORS)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (cli.SOME_ERRORS, "")
+    assert done.stdout.splitlines() == ["said", "a thread has finished", "tidied up"]
+
+
+def test_a_job_that_fails_ends_with_a_sentence(capsys):
+    def job():
+        raise cli.JobFailed("the disk is full: make room")
+
+    with pytest.raises(SystemExit) as exit:
+        cli.run(job)
+    assert exit.value.code == cli.FAILED and capsys.readouterr().err == "error: the disk is full: make room\n"

@@ -5,10 +5,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -20,7 +22,7 @@ from PIL import ExifTags, Image
 from colorize_core import encoding, photo
 from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
-from jobs import colorize
+from jobs import cli, colorize
 from jobs.coloring import pool
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
@@ -186,7 +188,7 @@ def test_a_killed_job_continues_and_two_actors_equal_one(ray_local, tmp_path, sa
     assert run(scans, output) == 0
     assert len(catalog(output)) == 48
     assert outputs(output) == outputs(tmp_path / "undisturbed")
-    leftovers = [path for path in output.rglob("*") if path.name.endswith(".partial")]
+    leftovers = list(output.rglob(".*"))
     assert not leftovers
 
 
@@ -272,3 +274,42 @@ def test_for_machines_and_without_doing_anything(ray_local, tmp_path, samples, c
     assert len(table) == 6 and table.schema.field("image").type.names == ["bytes", "path"]
     used = json.loads((tmp_path / f"out/settings/{summary['settings']}.json").read_text())
     assert used["format"] == "parquet" and used["model"] == summary["model"]
+
+
+class BlindActor(ColorizeActor):
+    """On a machine that has a folder of its own by the name of OUTPUT."""
+
+    def __init__(self, job):
+        super().__init__(replace(job, output=f"{job.output}-of-this-machine"))
+
+
+def test_a_machine_that_does_not_see_output_ends_the_job(ray_local, tmp_path, monkeypatch, capfd):
+    """Soon, with one sentence, and without a row that says that all is well."""
+    (tmp_path / "scans").mkdir()
+    for i in range(20):
+        Image.fromarray(np.full((32, 40 + i), 90, np.uint8)).save(tmp_path / f"scans/{i:02d}.png")
+    monkeypatch.setattr(pool, "ColorizeActor", BlindActor)
+    with pytest.raises(SystemExit) as end:
+        cli.run(lambda: run(tmp_path / "scans", tmp_path / "out"))
+    said = capfd.readouterr().err
+    assert end.value.code == cli.FAILED
+    assert re.fullmatch(r"error: the machine \S+ does not see the \S+ that this job writes to \([^\n]+\n", said), said
+    assert not list((tmp_path / "out").glob("catalog/*")) and not list(tmp_path.glob("out*/images/*"))
+
+
+def test_weights_travel_with_the_job(ray_local, tmp_path, monkeypatch):
+    """On a cluster their path may be one of the driver's machine alone."""
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(np.full((32, 40), 90, np.uint8)).save(tmp_path / "scans/a.png")
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(WeightsFile.read().data)
+    rows_of = colorize.rows_of
+
+    def without_the_file(*arguments):
+        weights.unlink()
+        return rows_of(*arguments)
+
+    monkeypatch.setattr(colorize, "rows_of", without_the_file)
+    assert run(tmp_path / "scans", tmp_path / "out", weights=str(weights)) == 0
+    (row,) = catalog(tmp_path / "out").values()
+    assert row["model"] == WeightsFile.read().model.replace("lite2", "mine")

@@ -84,6 +84,26 @@ def test_what_cannot_be_read_is_left_out_and_said(ray_local, samples, capsys):
     assert "left out: rocket-cut-short.jpg: the image data is damaged, cut short" in capsys.readouterr().err
 
 
+def test_a_neutral_photograph_and_no_sheet(ray_local, samples, tmp_path):
+    """Grey is no worse than its truth, by no finite figure."""
+    (tmp_path / "photographs").mkdir()
+    for name in ("astronaut", "coffee", "chelsea"):
+        (tmp_path / f"photographs/{name}.png").write_bytes((samples / f"originals/{name}.png").read_bytes())
+    Image.new("RGB", (300, 300), (90, 90, 90)).save(tmp_path / "photographs/neutral.png")
+    config = evaluate.EvaluateConfig(source=str(tmp_path / "photographs"), output=str(tmp_path), size=64, sheet=0)
+    assert evaluate.main(config) == 0 and not (tmp_path / "contact-sheet.png").exists()
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    report = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    psnr = {(row["path"], row["setting"]): row.get("psnr") for row in report["per_photograph"]}
+    assert psnr["neutral.png", "grey"] is None and psnr["neutral.png", "default"] > 10
+    for name, row in report["settings"].items():
+        others = [value for (path, setting), value in psnr.items() if setting == name and path != "neutral.png"]
+        assert row["psnr"] == pytest.approx(sum(others) / 3), "of the same photographs in every row"
+
+
 def test_shipped_weights_beat_the_grey_baseline(ray_local, shared, tmp_path):
     config = evaluate.EvaluateConfig(source=str(shared / "eval/*1.jpg"), output=str(tmp_path))
     assert evaluate.main(config) == 0

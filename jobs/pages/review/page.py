@@ -27,8 +27,7 @@ from fsspec.core import url_to_fs
 from colorize_core import __version__
 from jobs import cluster
 from jobs.cli import LINE_SECONDS, UsageError
-from jobs.machine import granted
-from jobs.machine.admission import Admission
+from jobs.machine import admission
 from jobs.pages import thumbnails
 from jobs.pages.thumbnails import Thumbnail
 from jobs.storage import files
@@ -165,7 +164,7 @@ def _thumbnails(rows: list[dict], output: str) -> Iterator[tuple[str, Thumbnail]
     """With the digests of their outputs; without those that cannot be read."""
     kept = thumbnails.read({row["made"] for row in rows} - {None}, [row["output_sha256"] for row in rows])
     yield from ((row["output_sha256"], kept[row["output_sha256"]]) for row in rows if row["output_sha256"] in kept)
-    room = Admission(granted.memory() // 2)
+    room = admission.for_pixels()
     for row, data in _pictures([row for row in rows if row["output_sha256"] not in kept], output):
         with room.reserve(4 * row["width"] * row["height"]), contextlib.suppress(OSError, SyntaxError, ValueError):
             yield row["output_sha256"], thumbnails.of_file(data)

@@ -1,8 +1,9 @@
 """What one process of the job does with photographs of every kind; no Ray is started."""
 
+import errno
 import io
 import os
-import tempfile
+import socket
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from PIL import Image
 from skimage import data
 
 from colorize_core import color, encoding, photo
-from jobs.coloring import worker
+from jobs.cli import JobFailed
+from jobs.coloring import preflight, worker
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import Job, container, output_name
 from jobs.coloring.worker import ColorizeActor
-from jobs.storage import files, listing
+from jobs.machine import scratch
+from jobs.storage import files, listing, output
 
 CAMERA = data.camera()[:256, :320]
 
@@ -245,7 +248,7 @@ def test_a_photograph_that_three_processes_died_with_is_a_row(tmp_path):
     rows = Dying(job(tmp_path / "scans", tmp_path / "out"))(files).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "error", "ok"]
     assert "three times" in rows[1]["error"]
-    assert not list(Path(tempfile.gettempdir()).glob(f"colorize-test-{os.getpid()}-*"))
+    assert not list(Path(scratch.folder()).glob(f"test-{os.getpid()}-*"))
 
 
 def test_variants_and_confidence_map(colorize, tmp_path):
@@ -270,3 +273,170 @@ def test_what_is_not_coloured_has_no_confidence(colorize, tmp_path):
     row = colorize({"page.png": image(page, "PNG")}, confidence_map=True, variants=2)["page.png"]
     assert row["status"] == "ok" and row["kind"] == "text" and row["confidence"] is None
     assert not (tmp_path / "out/confidence").exists() and not (tmp_path / "out/variants").exists()
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """Five photographs."""
+    (tmp_path / "scans").mkdir()
+    for i in range(5):
+        (tmp_path / f"scans/{i}.png").write_bytes(image(CAMERA[i:], "PNG"))
+    return tmp_path / "scans"
+
+
+def test_a_file_is_counted_from_its_first_byte_on(scans, tmp_path, monkeypatch):
+    """What kills its reader is read three times and never again."""
+
+    class Death(BaseException):
+        pass
+
+    read = files.read_bytes
+
+    def dying(uri, *arguments):
+        if uri.endswith("2.png"):
+            raise Death
+        return read(uri, *arguments)
+
+    monkeypatch.setattr(files, "read_bytes", dying)
+    for _ in range(3):
+        with pytest.raises(Death):
+            ColorizeActor(job(scans, tmp_path / "out"))(listing.listing(str(scans)))
+    rows = ColorizeActor(job(scans, tmp_path / "out"))(listing.listing(str(scans))).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok", "error", "ok", "ok"] and "three times" in rows[2]["error"]
+
+
+def test_files_of_hundreds_of_gigabytes_are_not_read(tmp_path):
+    """Their first bytes say what they are, and their size that it is too much; none takes any room on the disk here."""
+    (tmp_path / "scans").mkdir()
+    beginnings = {"backup.img": b"", "film.mkv": b"\x1aE\xdf\xa3", "giant.tif": b"II*\x00\x08", "zeros.tif": b""}
+    for name, beginning in beginnings.items():
+        with open(tmp_path / "scans" / name, "wb") as file:
+            file.write(beginning)
+            file.truncate(300 * 10**9)
+    (tmp_path / "scans/small.png").write_bytes(image(CAMERA, "PNG"))
+    rows = ColorizeActor(job(tmp_path / "scans", tmp_path / "out"))(listing.listing(str(tmp_path / "scans")))
+    found = {Path(row["source"]).name: (row["status"], row["error"]) for row in rows.to_pylist()}
+    assert {name: status for name, (status, _) in found.items()} == {
+        "backup.img": "skipped", "film.mkv": "skipped", "giant.tif": "error", "small.png": "ok", "zeros.tif": "error",
+    }  # fmt: skip
+    assert found["giant.tif"][1] == (
+        "it has 300.0 GB, more than any photograph takes: cut it into parts, or check what it is"
+    )
+
+
+def test_files_are_read_under_the_machine_s_admission(scans, tmp_path):
+    room = []
+
+    class Recording(ColorizeActor):
+        def _read(self, scan):
+            room.append(self.file_room.held)
+            super()._read(scan)
+
+    actor = Recording(job(scans, tmp_path / "out"))
+    assert actor(listing.listing(str(scans)))["status"].to_pylist() == ["ok"] * 5
+    assert room == [1] * 5 and actor.file_room.held == 0
+
+
+class Failing(ColorizeActor):
+    """Its network fails with some pictures: of a height, of several at a time, or with any."""
+
+    heights: tuple = ()
+    several = always = False
+
+    def __init__(self, job):
+        super().__init__(job)
+        predict = self.colorizer.predict
+
+        def failing(greys, *arguments):
+            if self.always or (self.several and len(greys) > 1) or any(grey.shape[0] in self.heights for grey in greys):
+                raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
+            return predict(greys, *arguments)
+
+        self.colorizer.predict = failing
+
+
+def test_a_photograph_that_the_network_fails_with_is_a_row(scans, tmp_path):
+    class OneFails(Failing):
+        heights = (254,)
+
+    rows = OneFails(job(scans, tmp_path / "out"))(listing.listing(str(scans))).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok", "error", "ok", "ok"]
+    assert rows[2]["error"] == (
+        "the network failed with it, but not with others (RuntimeError: CUDA out of memory.): please report this"
+    )
+
+
+def test_photographs_that_are_too_many_at_a_time_are_coloured_one_by_one(scans, tmp_path):
+    class TooMany(Failing):
+        several = True
+
+    rows = TooMany(job(scans, tmp_path / "out"))(listing.listing(str(scans))).to_pylist()
+    assert [row["status"] for row in rows] == ["ok"] * 5
+
+
+def test_a_device_that_fails_blames_no_photograph(scans, tmp_path, monkeypatch):
+    """The process ends and another one starts; after three of them the job ends with a sentence."""
+
+    class Ended(BaseException):
+        pass
+
+    class Broken(Failing):
+        always = True
+
+    def end():
+        raise Ended
+
+    class BrokenFromTheStart(Broken):
+        def _device_error(self):
+            return worker.DeviceError("RuntimeError: no CUDA GPUs are available")
+
+    monkeypatch.setattr(worker, "_end_process", end)
+    told = job(scans, tmp_path / "out", run=f"broken-{os.getpid()}")
+    for actor in (Broken, BrokenFromTheStart):
+        with pytest.raises(Ended):
+            actor(told)(listing.listing(str(scans)))
+    with pytest.raises(JobFailed, match=f"with any picture on the machine {socket.gethostname()} .*CUDA out of memory"):
+        Broken(told)(listing.listing(str(scans)))
+    assert ColorizeActor(told)(listing.listing(str(scans)))["status"].to_pylist() == ["ok"] * 5
+    assert not list(Path(scratch.folder()).glob(f"broken-{os.getpid()}-*")), "what went well is forgotten"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EIO])
+def test_what_storage_refuses_is_done_again(scans, tmp_path, monkeypatch, number):
+    """An empty version is that of no file: the same command tries again."""
+    write = files.write_bytes
+
+    def refusing(uri, *arguments):
+        if uri.endswith("3.png.png"):
+            raise OSError(number, os.strerror(number))
+        write(uri, *arguments)
+
+    monkeypatch.setattr(files, "write_bytes", refusing)
+    rows = ColorizeActor(job(scans, tmp_path / "out"))(listing.listing(str(scans))).to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "ok", "ok", "error", "ok"]
+    assert rows[3]["source_version"] == "" and rows[0]["source_version"]
+    assert "could not be stored" in rows[3]["error"] and os.strerror(number) in rows[3]["error"]
+
+
+def test_a_name_that_no_file_can_have_is_the_photograph_s_own(tmp_path):
+    name = "x" * 250 + ".png"
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / name).write_bytes(image(CAMERA, "PNG"))
+    (row,) = ColorizeActor(job(tmp_path / "scans", tmp_path / "out"))(
+        listing.listing(str(tmp_path / "scans"))
+    ).to_pylist()
+    assert row["status"] == "error" and "File name too long" in row["error"] and row["source_version"]
+
+
+def test_a_worker_that_does_not_see_output_ends_the_job(scans, tmp_path, monkeypatch):
+    """As one on another machine does, where OUTPUT is a folder of that machine."""
+    monkeypatch.setattr(preflight, "PATIENCE", 0.0)
+    told = replace(job(scans, tmp_path / "out"), lease="ours")
+    for content in (None, "{", '{"token": "another"}'):
+        if content:
+            files.write_bytes(f"{told.output}/{output.LEASE}", content.encode())
+        with pytest.raises(JobFailed, match=r"does not see the .*/out that this job writes to \(.*all machines share"):
+            ColorizeActor(told)(listing.listing(str(scans)))
+    assert not (tmp_path / "out/images").exists()
+    files.write_bytes(f"{told.output}/{output.LEASE}", b'{"token": "ours"}')
+    assert ColorizeActor(told)(listing.listing(str(scans)))["status"].to_pylist() == ["ok"] * 5

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from jobs.machine import granted
+from jobs.machine import admission, granted
 from jobs.machine.admission import UNIT, Admission
 
 FORK = multiprocessing.get_context("fork")
@@ -58,5 +58,17 @@ def test_the_room_of_a_killed_process_is_free_again(tmp_path):
     waiting.join()
 
 
-def test_node_memory_is_that_of_this_machine():
-    assert 1 << 28 < granted.memory() < 1 << 46
+def test_room_is_not_had_twice(tmp_path):
+    """The kernel would let a process lock again what it has locked, and unlock both at once."""
+    room = Admission(4 * UNIT, str(tmp_path / "room"))
+    with room.reserve(UNIT), pytest.raises(RuntimeError, match="already"), room.reserve(UNIT):
+        pass
+    with room.reserve(UNIT):
+        assert room.held == 1
+
+
+def test_files_and_pixels_have_half_of_the_memory(monkeypatch, tmp_path):
+    monkeypatch.setattr(admission.scratch, "folder", lambda: str(tmp_path))
+    monkeypatch.setattr(granted, "memory", lambda: 64 * UNIT)
+    with admission.for_files().reserve(UNIT), admission.for_pixels().reserve(UNIT):
+        assert (admission.for_files().units, admission.for_pixels().units) == (8, 24)

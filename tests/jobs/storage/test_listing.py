@@ -98,12 +98,13 @@ def test_a_list_names_files(archive, tmp_path_factory, kind):
         path.write_text("title,uri\n" + "".join(f"x,{name}\n" for name in names))
     else:
         pq.write_table(pa.table({"title": ["x"] * 5, "uri": names}), path)
-    listed = {file.path: file for file in listing.list_sources(str(path))}
+    found = {file.path: file for file in listing.list_sources(str(path))}
     jpeg, tiff = f"{archive}/1912/a.jpg".lstrip("/"), f"{archive}/1912/a.tif".lstrip("/")
-    assert set(listed) == {jpeg, tiff, "near.png", "gone.png", "outside.png"}, "no path leads out of OUTPUT"
-    assert files.read_bytes(listed[jpeg].uri) == b"1912/a.jpg"
-    assert files.read_bytes(listed["near.png"].uri) == b"near"
-    assert listed[tiff].version and not listed["gone.png"].version, "what does not exist is listed too"
+    outside = f"{folder.parent}/outside.png".lstrip("/")
+    assert set(found) == {jpeg, tiff, "near.png", "gone.png", outside}, "no path leads out of OUTPUT"
+    assert files.read_bytes(found[jpeg].uri) == b"1912/a.jpg"
+    assert files.read_bytes(found["near.png"].uri) == b"near"
+    assert found[tiff].version and not found["gone.png"].version, "what does not exist is listed too"
     path.write_bytes(b"") if kind == "txt" else path.write_bytes(path.read_bytes())
     if kind == "txt":
         with pytest.raises(UsageError, match="names no files"):
@@ -113,3 +114,81 @@ def test_a_list_names_files(archive, tmp_path_factory, kind):
 def test_printable_names_lead_back_to_the_file():
     for name in (os.fsdecode(b"caf\xe9/\xff.png"), "spa\u00df \u6771\u4eac.png", r"C:\users\udo.png"):
         assert files.unprintable(files.printable(name)) == name
+
+
+def test_a_list_names_each_file_once_and_never_one_for_another(tmp_path):
+    """However it spells them; what lies elsewhere is not what lies beside the list."""
+    (tmp_path / "lists/sub").mkdir(parents=True)
+    (tmp_path / "lists/list.txt").write_text(
+        "a.png\n./a.png\nsub/../a.png\nsub//b.png\nsub/b.png\n../a.png\n../lists/a.png\n"
+    )
+    found = {file.path: file.uri for file in listing.list_sources(str(tmp_path / "lists/list.txt"))}
+    elsewhere = f"{tmp_path}/a.png"
+    assert found == {
+        "a.png": f"{tmp_path}/lists/a.png", "sub/b.png": f"{tmp_path}/lists/sub/b.png", elsewhere[1:]: elsewhere
+    }  # fmt: skip
+    os.symlink(tmp_path, tmp_path / "lists/linked")
+    (tmp_path / "lists/list.txt").write_text("a.png\nlinked/../a.png\n")
+    assert len(listing.list_sources(str(tmp_path / "lists/list.txt"))) == 2, ".. of a link is not where the link lies"
+
+
+def test_a_list_in_a_bucket_keeps_its_names():
+    bucket = fsspec.filesystem("memory")
+    bucket.pipe_file("/bucket/lists/list.txt", b"x/a.png\nx//a.png\n./x/a.png\n../a.png\n")
+    found = {file.path: file.uri for file in listing.list_sources("memory://bucket/lists/list.txt")}
+    assert found == {
+        "x/a.png": "memory:///bucket/lists/x/a.png",
+        "x//a.png": "memory:///bucket/lists/x//a.png",
+        "bucket/a.png": "memory:///bucket/a.png",
+    }
+
+
+@pytest.mark.parametrize("first", ["a.png", "sub/scan", "scan"])
+def test_a_csv_file_without_a_header_loses_nothing(tmp_path, first):
+    (tmp_path / "scan").write_bytes(b"x")
+    (tmp_path / "list.csv").write_text(f"{first},1912\nb.png,1913\n")
+    assert paths(tmp_path / "list.csv") == sorted([first, "b.png"])
+    (tmp_path / "list.csv").write_text(f"file,year\n{first},1912\n")
+    assert paths(tmp_path / "list.csv") == [first]
+
+
+def test_a_list_that_windows_has_marked(tmp_path):
+    (tmp_path / "list.txt").write_text("a.png\r\nb.png\r\n", encoding="utf-8-sig")
+    assert paths(tmp_path / "list.txt") == ["a.png", "b.png"]
+
+
+def test_linked_folders_are_followed_once_and_broken_links_are_listed(archive, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "deep").mkdir()
+    for name in ("c.png", "deep/d.png"):
+        (elsewhere / name).write_bytes(b"x")
+    for name, place in {
+        "again": archive / "1912",  # it is there anyway
+        "round": archive,
+        "linked": elsewhere,
+        "linked twice": elsewhere / "deep",
+        "itself.png": "itself.png",
+        "broken.png": "nowhere.png",
+        "file.png": elsewhere / "c.png",
+    }.items():
+        os.symlink(place, archive / name)
+    os.symlink(archive, elsewhere / "back")
+    found = paths(archive)
+    assert found == [
+        "1912/a.jpg", "1912/a.tif", "b ü [1].png", "broken.png", "file.png", "itself.png", "linked/c.png",
+        "linked/deep/d.png",
+    ]  # fmt: skip
+    with pytest.raises(OSError, match=r"it is a link to nowhere.png, which is not there"):
+        files.read_bytes(str(archive / "broken.png"))
+    assert paths(archive / "*.png") == ["b ü [1].png", "broken.png", "file.png", "itself.png"]
+    with pytest.raises(UsageError, match=r"is a link to nowhere.png, which is not there"):
+        paths(archive / "broken.png")
+
+
+def test_names_in_a_bucket_are_listed_as_they_are(s3_endpoint):
+    """Consoles mark "folders" by empty objects; names are told as they are, and judged later."""
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("names")
+    for name in ("scans/", "scans/x/", "scans/x/a.png", "scans/x//a.png", "scans//b.png"):
+        s3.call_s3("put_object", Bucket="names", Key=name, Body=b"" if name.endswith("/") else b"x")
+    assert paths("s3://names/scans") == ["/b.png", "x//a.png", "x/a.png"]

@@ -1,0 +1,32 @@
+"""The proof that a worker sees the OUTPUT that its driver writes to. On a cluster, a folder of that name may be another
+one on each machine: every worker would store its photographs where nobody looks for them."""
+
+import json
+import socket
+import time
+
+from jobs.storage.files import read_bytes
+from jobs.storage.output import LEASE
+
+PATIENCE = 20.0  # seconds until a network folder shows on one machine what another has just made
+
+
+def blind(output: str, lease: str) -> str | None:
+    """Why this process cannot work for the job that holds OUTPUT with ``lease``; None where all is well."""
+    deadline = time.monotonic() + PATIENCE
+    while reason := _missing(output, lease):
+        if time.monotonic() > deadline:
+            return (
+                f"the machine {socket.gethostname()} does not see the {output} that this job writes to ({reason}): "
+                "choose an OUTPUT that all machines share, such as a bucket or a network folder"
+            )
+        time.sleep(1)
+    return None
+
+
+def _missing(output: str, lease: str) -> str | None:
+    try:
+        found = json.loads(read_bytes(f"{output}/{LEASE}"))["token"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(error)
+    return None if found == lease else f"its {LEASE} is another job's"
