@@ -1,7 +1,9 @@
 """Jobs that are killed, starved of their server, and fed with rubbish, over and over: `make chaos`, minutes each."""
 
+import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from skimage import data
 
 from jobs import colorize
 from jobs.coloring.config import ColorizeConfig
+from jobs.storage.catalog import Catalog
 
 pytestmark = pytest.mark.chaos
 
@@ -125,6 +128,56 @@ def _parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def test_two_jobs_at_once(scans, undisturbed, tmp_path):
+    """One of them works, the other one says so and touches nothing."""
+    for attempt in range(3):
+        output = tmp_path / str(attempt)
+        jobs = [
+            subprocess.Popen(command(scans, output), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            for _ in range(2)
+        ]
+        said = [job.communicate(timeout=600)[1] for job in jobs]
+        assert sorted(job.returncode for job in jobs) == [0, 2]
+        (refusal,) = [text for job, text in zip(jobs, said, strict=True) if job.returncode == 2]
+        assert "error: another job" in refusal and refusal.count("\n") == 1
+        check(output, undisturbed)
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "tiff", "parquet"])
+def test_a_disk_that_fills_up(scans, tmp_path, format):
+    """In the middle: nothing is lost, nothing half-written stays, and the same command finishes once there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        output, filler, foreign = disk / "out", disk / "filler", disk / "notes.txt"
+        foreign.write_bytes(b"mine")
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        filler.write_bytes(bytes(free - 3_000_000))
+        job = command(scans, output, "--format", format, "--no-review")
+        done = subprocess.run(job, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr and "No space left" in done.stderr
+        assert re.search(r"^error: .*the same command continues$", done.stderr, re.MULTILINE), done.stderr
+        for row in Catalog(str(output)).read().to_pylist():
+            assert row["status"] != "ok" or Path(row["output"]).is_file()
+        filler.unlink()
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        assert subprocess.run(job).returncode == 0
+        rows = Catalog(str(output)).read().to_pylist()
+        assert Counter(row["status"] for row in rows) == {"ok": PHOTOGRAPHS}
+        if format == "parquet":
+            assert pq.read_table(output / "parquet").num_rows == PHOTOGRAPHS
+        else:
+            for row in rows:
+                assert hashlib.sha256(Path(row["output"]).read_bytes()).hexdigest() == row["output_sha256"]
+        assert foreign.read_bytes() == b"mine" and not leftovers(output)
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
 
 
 def test_a_node_leaves(scans, undisturbed, tmp_path):

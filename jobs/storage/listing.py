@@ -75,23 +75,24 @@ def base(source: str) -> str:
         root = _folder_of_glob(root)
     elif fs.isfile(root):
         root = root.rpartition("/")[0]
-    return _uri(fs, root.rstrip("/"))
+    return _uri(fs, root.rstrip("/"), _chain(source))
 
 
 def _listing(source: str) -> pa.Table:
     fs, root = url_to_fs(source)
+    chain = _chain(source)
     if fs.isfile(root) and _is_list(fs, root):
         return _listed(fs, root)
     if fs.isfile(root):
-        return _found(fs, root.rpartition("/")[0], [(root, fs.info(root))])
+        return _found(fs, root.rpartition("/")[0], [(root, fs.info(root))], chain)
     if isinstance(fs, LocalFileSystem) and os.path.isdir(root):
         return _found(fs, root, _walk(root))
     if fs.exists(root):
-        return _found(fs, root, fs.find(root, detail=True).items())
+        return _found(fs, root, fs.find(root, detail=True).items(), chain)
     if _is_glob(root):
         if isinstance(fs, LocalFileSystem):  # which would say of a link to a file that it is none
             return _found(fs, _folder_of_glob(root), map(_file, fs.glob(root)))
-        return _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items())
+        return _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items(), chain)
     if isinstance(fs, LocalFileSystem) and os.path.islink(root):
         raise UsageError(f"{source} is a link to {os.readlink(root)}, which is not there: check the path")
     raise UsageError(f"{source} does not exist: check the path")
@@ -109,7 +110,7 @@ def covers(source: str, uri: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, dict]]) -> pa.Table:
+def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, dict]], chain: str = "") -> pa.Table:
     base = base.rstrip("/")
 
     def rows() -> Iterator[tuple[bytes, bytes, str, int]]:
@@ -117,7 +118,7 @@ def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, 
             # S3's consoles make an empty object for each "folder".
             if info["type"] == "file" and not (path.endswith("/") and not info.get("size")):
                 inside = os.fsencode(path.removeprefix(base).removeprefix("/"))
-                yield os.fsencode(_uri(fs, path)), inside, _version(info), info.get("size") or 0
+                yield os.fsencode(_uri(fs, path, chain)), inside, _version(info), info.get("size") or 0
 
     return _table(rows())
 
@@ -273,9 +274,14 @@ def _info(uri: str) -> dict | None:
         return None
 
 
-def _uri(fs: fsspec.AbstractFileSystem, path: str) -> str:
-    return path if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
+def _chain(source: str) -> str:
+    """What a member's URI needs beside its own: the archive that it is in, as in zip://a.png::file:///scans.zip."""
+    return source[source.index("::") :] if "::" in source else ""
+
+
+def _uri(fs: fsspec.AbstractFileSystem, path: str, chain: str = "") -> str:
+    return path if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path) + chain
 
 
 def _version(info: dict) -> str:
-    return str(info.get("ETag") or f"{info.get('size')}-{info.get('mtime', '')}").strip('"')
+    return str(info.get("ETag") or f"{info.get('size')}-{info.get('mtime', info.get('CRC', ''))}").strip('"')

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from colorize_core import encoding, photo
 from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, colorize
+from jobs.cli import UsageError
 from jobs.coloring import pool
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
-from jobs.storage.catalog import SCHEMA
+from jobs.storage.catalog import SCHEMA, Catalog
 from tests.oracle import fraction_kept
 
 STATUS = {
@@ -273,7 +275,7 @@ def test_for_machines_and_without_doing_anything(ray_local, tmp_path, samples, c
     table = pq.read_table(summary["photographs"])
     assert len(table) == 6 and table.schema.field("image").type.names == ["bytes", "path"]
     used = json.loads((tmp_path / f"out/settings/{summary['settings']}.json").read_text())
-    assert used["format"] == "parquet" and used["model"] == summary["model"]
+    assert (used["policy"], used["format"]) == ("recolor", "parquet")
 
 
 class BlindActor(ColorizeActor):
@@ -313,3 +315,63 @@ def test_weights_travel_with_the_job(ray_local, tmp_path, monkeypatch):
     assert run(tmp_path / "scans", tmp_path / "out", weights=str(weights)) == 0
     (row,) = catalog(tmp_path / "out").values()
     assert row["model"] == WeightsFile.read().model.replace("lite2", "mine")
+
+
+def test_nobody_elses_file_is_touched(ray_local, tmp_path, capsys):
+    """Two boxes with the same names, files of others in OUTPUT, a clock that goes back, and a scan that goes bad."""
+    scans, other, output = tmp_path / "scans", tmp_path / "box2", tmp_path / "out"
+    for folder in (scans, other):
+        folder.mkdir()
+        for i in range(2):
+            Image.fromarray(np.full((32, 40 + i), 90, np.uint8)).save(folder / f"{i}.png")
+    assert run(scans, output, format="parquet", review=False) == 0
+    foreign = [output / "parquet/notes.txt", output / "catalog/notes.txt", output / "catalog/mine.parquet"]
+    for path in foreign:
+        path.write_bytes(b"mine")
+
+    with pytest.raises(UsageError, match=r"holds the results of .*scans, not of .*box2"):
+        run(other, output)
+    with pytest.raises(UsageError, match=r"holds the results of"):
+        run(other / "0.png", output)
+    before = catalog_of(output)
+
+    with pytest.MonkeyPatch.context() as patch:
+        hour = 3600 * 10**9
+        now, now_ns = time.time, time.time_ns
+        patch.setattr(time, "time", lambda: now() - 3600)
+        patch.setattr(time, "time_ns", lambda: now_ns() - hour)
+        (scans / "1.png").write_bytes((scans / "1.png").read_bytes()[:60])
+        assert run(scans, output, format="png", review=False) == 3
+    said = capsys.readouterr().out
+    assert "2 will be coloured again: " in said and "1 changed since" in said and "1 done with other settings" in said
+    rows = catalog_of(output)
+    assert rows["0.png"]["output"] == str(output / "images/0.png.png") and rows["1.png"]["status"] == "error"
+    assert rows["1.png"]["output"] == before["1.png"]["output"], "the row names the picture that is still there"
+    assert Path(rows["1.png"]["output"]).is_file()
+
+    Image.fromarray(np.full((32, 50), 90, np.uint8)).save(scans / "1.png")
+    assert run(scans, output, format="jpeg", review=False) == 0
+    assert sorted(outputs(output)) == ["0.png.jpg", "1.png.jpg"], "pictures of the former format are gone"
+    assert [path.read_bytes() for path in foreign] == [b"mine"] * 3
+
+
+def catalog_of(output) -> dict[str, dict]:
+    rows = Catalog(str(output)).read().to_pylist()
+    return {Path(row["source"]).name: row for row in rows}
+
+
+def test_names_that_lead_out_of_an_archive(ray_local, tmp_path):
+    picture = io.BytesIO()
+    Image.fromarray(np.full((32, 40), 90, np.uint8)).save(picture, "PNG")
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        for name in ("a.png", "../../x.png", "folder/b.png"):
+            archive.writestr(name, picture.getvalue())
+    output = tmp_path / "deep/out"
+    assert run(f"zip://::file://{tmp_path}/scans.zip", output, review=False) == 3
+    rows = {row["source"].partition("::")[0]: row for row in Catalog(str(output)).read().to_pylist()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "zip://a.png": "ok", "zip://folder/b.png": "ok", "zip://../../x.png": "error",
+    }  # fmt: skip
+    assert "leads out of the archive" in rows["zip://../../x.png"]["error"]
+    assert sorted(outputs(output)) == ["a.png.png", "folder/b.png.png"]
+    assert not [path for path in tmp_path.rglob("*.png") if output not in path.parents], "nothing outside of OUTPUT"

@@ -251,3 +251,23 @@ def test_a_run_leaves_nothing_else(undisturbed):
     left = {path.name.split("_")[0] for path in undisturbed.iterdir()} - {"", ".validate", "checkpoint"}
     made = {"data", "index.html", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
     assert left == made | {"weights.safetensors"}
+
+
+def test_photographs_are_never_taken_for_a_run(tmp_path):
+    """STORAGE/NAME/data may be somebody's folder of originals."""
+    originals = tmp_path / "flowers/data"
+    originals.mkdir(parents=True)
+    for i in range(3):
+        (originals / f"{i}.png").write_bytes(b"mine")
+
+    def refused(source, name: str, said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            train.main(TrainConfig(source=str(source), storage=str(tmp_path), name=name))
+        assert [path.read_bytes() for path in sorted(originals.iterdir())] == [b"mine"] * 3
+
+    refused(originals, "flowers", "is inside .*, or around it")
+    refused(tmp_path, "flowers", "is inside .*, or around it")
+    refused(tmp_path, "runs", "is inside .*, or around it")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.png").write_bytes(b"x")
+    refused(tmp_path / "elsewhere", "flowers", "is there already, and is not a training run of ours")
