@@ -64,7 +64,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         raise UsageError(str(error)) from error
     place, catalog = Place(job.output), Catalog(job.output)
     files, refused = identified(inputs, config.format, place.folds_case)
-    job = replace(job, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
+    job = replace(job, weights=weights, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
     decided = todo.decided(files, config.only, config.source) if config.only else None
     try:
         claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)

@@ -4,7 +4,6 @@ import uuid
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
-from colorize_core.weights_file import WeightsFile
 from jobs import cli
 from jobs.cli import UsageError
 from jobs.coloring.job import Format, Job
@@ -87,9 +86,9 @@ class ColorizeConfig:
 
     @property
     def job(self) -> Job:
-        """What the workers of one start of the job are told. Raises ``WeightsError``."""
+        """What the workers of one start of the job are told."""
         return Job(
-            weights=WeightsFile.read(self.weights), output=absolute(self.output), format=self.format,
+            weights=self.weights, output=absolute(self.output), format=self.format,
             provenance=self.provenance, policies=self.policies,
             vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
             timeout=self.timeout, thumbnails=self.review, run=uuid.uuid4().hex[:12],

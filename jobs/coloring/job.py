@@ -27,8 +27,9 @@ KEPT: dict[str, encoding.Format] = {  # all others become PNG
 class Job:
     """What every process of a job is told."""
 
-    weights: "WeightsFile | ray.ObjectRef[WeightsFile]"
-    """On a cluster in Ray's object store, since their path may be one of the driver's machine alone."""
+    weights: "str | WeightsFile | ray.ObjectRef[WeightsFile]"
+    """As a person names them, or what is in them: for workers in Ray's object store, since a path may be one of the
+    driver's machine alone."""
     output: str
     format: Format
     provenance: bool
@@ -51,6 +52,9 @@ class Job:
 
     @property
     def weights_file(self) -> WeightsFile:
+        """Raises ``WeightsError``."""
+        if isinstance(self.weights, str):
+            return WeightsFile.read(self.weights)
         if isinstance(self.weights, WeightsFile):
             return self.weights
         import ray
