@@ -66,7 +66,8 @@ class ColorizeActor:
         self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         self.file_room, self.pixel_room = admission.for_files(), admission.for_pixels()
         self.device = f"{self.colorizer.device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
-        self.broken = self._device_error()  # the first call takes seconds, which are not the first photograph's
+        # Its first call takes seconds, and loops are compiled: that is not to count as the first photograph's time.
+        self.broken = self._device_error()
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -208,7 +209,7 @@ class ColorizeActor:
 
     def _device_error(self) -> DeviceError | None:
         try:
-            self.colorizer.predict([BLANK])
+            self.colorizer.colorize(photo.Photo(BLANK))
         except Exception as error:
             return DeviceError(_first_line(error))
         return None

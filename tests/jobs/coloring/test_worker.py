@@ -103,6 +103,7 @@ def test_work_per_photograph(tmp_path, monkeypatch):
     for module, name in ((encoding, "encode"), (color, "merge"), (color, "grey_of")):
         count(module, name)
     actor = ColorizeActor(job(scans, tmp_path / "out"))
+    calls.clear()  # it has tried its device
     seen = []
     actor.colorizer._folded.register_forward_pre_hook(lambda network, inputs: seen.append(len(inputs[0])))
     inputs = listing.listing(str(scans))
