@@ -6,20 +6,18 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
-from xml.sax.saxutils import escape
 
 import imagecodecs
 import numpy as np
 from isal import isal_zlib
 from PIL import ImageCms
 
-from colorize_core import exif
+from colorize_core import exif, iptc, xmp
 from colorize_core.exif import BYTE, LONG, LONG8, RATIONAL, SHORT, UNDEFINED, Directories, Field
 from colorize_core.photo import Photo
 
 Format = Literal["png", "jpeg", "tiff"]
 
-DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 JPEG_QUALITY = 95
 
 _PNG_LEVEL = 2  # of ISA-L, whose files are as small as zlib's of level 1, in a quarter of the time
@@ -47,27 +45,29 @@ def encode(
     alpha: np.ndarray | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
-    xmp: str | None = None,
+    xmp: bytes | None = None,
+    iptc: bytes | None = None,
 ) -> bytes:
     """sRGB, (H, W, 3) uint8 or uint16, to a file of ``format`` that declares sRGB, with the metadata of ``Photo``.
 
     PNG and TIFF are lossless, at the depth of ``rgb``. JPEG (quality 95, chroma at full resolution) is not: its
-    luminance is close to that of ``rgb``, no longer equal. ``alpha`` is (H, W) of the same type, ``xmp`` an XMP
-    packet. Of EXIF that outgrows the 64 KB that JPEG has for it, the largest values are dropped, such as a maker
-    note. The same input gives the same bytes. Raises ``ValueError`` for what the format does not hold.
+    luminance is close to that of ``rgb``, no longer equal. ``alpha`` is (H, W) of the same type. PNG has no place
+    for IPTC-IIM: what XMP has a property for is said there. Of EXIF that outgrows the 64 KB that JPEG has for it, the
+    largest values are dropped, such as a maker note; XMP continues in an extension. The same input gives the same
+    bytes. Raises ``ValueError`` for what the format does not hold.
     """
-    photograph = Photo(rgb, alpha, exif, dpi)
+    photograph = Photo(rgb, alpha, exif, dpi, xmp, iptc)
     if not holds(format, photograph):
         raise ValueError(
             f"JPEG holds 8 bits, no alpha and up to {_JPEG_SIDE} pixels a side, not {photograph.bits} bits, "
             f"{rgb.shape[1]} x {rgb.shape[0]} pixels{' and alpha' if alpha is not None else ''}: write PNG or TIFF"
         )
     if format == "tiff":
-        return encode_tiff([photograph], xmp)
-    return _encode_png(photograph, xmp) if format == "png" else _encode_jpeg(photograph, xmp)
+        return encode_tiff([photograph])
+    return _encode_png(photograph) if format == "png" else _encode_jpeg(photograph)
 
 
-def encode_tiff(pages: Iterable[Photo], xmp: str | None = None) -> bytes:
+def encode_tiff(pages: Iterable[Photo]) -> bytes:
     """A TIFF of one or more pages, each sRGB of its own size, depth and metadata, compressed without loss.
 
     Deflate with horizontal differencing (TIFF 6.0, section 14; TIFF Technical Note 2), which every common viewer
@@ -83,7 +83,7 @@ def encode_tiff(pages: Iterable[Photo], xmp: str | None = None) -> bytes:
             differences = imagecodecs.delta_encode(strip, axis=1)
             # It takes arrays too, whatever its types say.
             counts.append(file.write(imagecodecs.deflate_encode(differences, level=1)))  # type: ignore[arg-type]
-        directories.append((_tiff_tags(page, counts, xmp), offsets))
+        directories.append((_tiff_tags(page, counts), offsets))
         del page  # before the next one is made
     room = sum(len(exif.packed(found, 0, big=True)) + 8 * len(offsets) for found, offsets in directories)
     big = file.tell() + room >= _CLASSIC_TIFF_BYTES
@@ -97,8 +97,8 @@ def encode_tiff(pages: Iterable[Photo], xmp: str | None = None) -> bytes:
     return file.getvalue()
 
 
-def _tiff_tags(page: Photo, counts: list[int], xmp: str | None) -> Directories:
-    """All but where the strips begin. Tags by their numbers in TIFF 6.0, and 700 and 34675 for XMP and ICC."""
+def _tiff_tags(page: Photo, counts: list[int]) -> Directories:
+    """All but where the strips begin. Tags by their numbers in TIFF 6.0, and 700, 33723, 34675 for XMP, IPTC, ICC."""
     height, width, samples = *page.pixels.shape[:2], 3 if page.alpha is None else 4
     found = exif.parse(page.exif) if page.exif else Directories({}, {})
     found.main.update({
@@ -119,8 +119,10 @@ def _tiff_tags(page: Photo, counts: list[int], xmp: str | None) -> Directories:
     })  # fmt: skip
     if page.alpha is not None:
         found.main[338] = _field(SHORT, 2)  # unassociated alpha
-    if xmp:
-        found.main[700] = Field(BYTE, xmp.encode())
+    if page.xmp:
+        found.main[700] = Field(BYTE, page.xmp)
+    if page.iptc:
+        found.main[33723] = Field(UNDEFINED, page.iptc)
     return found
 
 
@@ -144,7 +146,7 @@ def _rows(page: Photo) -> int:
     return min(len(page.pixels), max(1, _STRIP_BYTES // page.pixels[0].nbytes))
 
 
-def _encode_png(page: Photo, xmp: str | None) -> bytes:
+def _encode_png(page: Photo) -> bytes:
     """Like libpng's own writer, but strip by strip: every line is filtered by the one above (PNG, 9.2)."""
     height, width = page.pixels.shape[:2]
     file = io.BytesIO()
@@ -156,8 +158,8 @@ def _encode_png(page: Photo, xmp: str | None) -> bytes:
         file.write(_chunk(b"pHYs", struct.pack(">LLB", *(round(dots / 0.0254) for dots in page.dpi), 1)))
     if page.exif:
         file.write(_chunk(b"eXIf", page.exif))
-    if xmp:
-        file.write(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp.encode()))
+    if packet := xmp.with_iptc(page.xmp, page.iptc) if page.iptc else page.xmp:
+        file.write(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet))
     deflate = isal_zlib.compressobj(_PNG_LEVEL)
     above = 0
     for strip in _strips(page):
@@ -176,7 +178,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", isal_zlib.crc32(body, isal_zlib.crc32(kind)))
 
 
-def _encode_jpeg(page: Photo, xmp: str | None) -> bytes:
+def _encode_jpeg(page: Photo) -> bytes:
     jpeg = imagecodecs.jpeg8_encode(
         page.pixels, level=JPEG_QUALITY, colorspace="rgb", outcolorspace="ycbcr", subsampling="444"
     )
@@ -184,16 +186,34 @@ def _encode_jpeg(page: Photo, xmp: str | None) -> bytes:
     segments = [_segment(0xE0, b"JFIF\0\1\1" + struct.pack(">BHHBB", *density, 0, 0))]
     if page.exif:
         segments.append(_segment(0xE1, b"Exif\0\0" + exif.shortened(page.exif, _SEGMENT_BYTES - 6)))
-    if xmp:
-        segments.append(_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp.encode()))
+    if page.xmp:
+        packet, extension = xmp.split(page.xmp)
+        segments.append(_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+        if extension:
+            segments += _xmp_extension(extension)
+    if page.iptc:
+        segments += _segments(0xED, b"Photoshop 3.0\0", iptc.as_resources(page.iptc))
     segments.append(_segment(0xE2, b"ICC_PROFILE\0\1\1" + _srgb_profile()))
     return b"".join([jpeg[:2], *segments, jpeg[20:]])  # in the place of libjpeg's own JFIF segment
 
 
 def _segment(marker: int, body: bytes) -> bytes:
-    if len(body) > _SEGMENT_BYTES:
-        raise ValueError(f"a JPEG has room for {_SEGMENT_BYTES:,} bytes of each kind of metadata, not {len(body):,}")
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def _segments(marker: int, prefix: bytes, body: bytes) -> Iterator[bytes]:
+    """As many as it takes; readers put together what follows the prefixes."""
+    for start in range(0, len(body), _SEGMENT_BYTES - len(prefix)):
+        yield _segment(marker, prefix + body[start : start + _SEGMENT_BYTES - len(prefix)])
+
+
+def _xmp_extension(extension: bytes) -> Iterator[bytes]:
+    """XMP Specification Part 3, 1.1.3.1: each part says whose extension it is, how long that is, and its offset."""
+    part = _SEGMENT_BYTES - 75
+    for start in range(0, len(extension), part):
+        place = struct.pack(">LL", len(extension), start)
+        head = b"http://ns.adobe.com/xmp/extension/\0" + xmp.digest(extension) + place
+        yield _segment(0xE1, head + extension[start : start + part])
 
 
 @lru_cache
@@ -201,20 +221,3 @@ def _srgb_profile() -> bytes:
     """An ICC profile of a few hundred bytes, the same ones every time: its date of creation is fixed."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
-
-
-def provenance_xmp(system: str, version: str, source_sha256: str) -> str:
-    """An XMP packet that says the colours are machine-made, in the terms of IPTC Photo Metadata 2025.1.
-
-    ``system`` and ``version`` name what made them; ``source_sha256`` identifies the file they were made from.
-    """
-    return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
- xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-<Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
-<Iptc4xmpExt:AISystemUsed>{escape(system)}</Iptc4xmpExt:AISystemUsed>
-<Iptc4xmpExt:AISystemVersionUsed>{escape(version)}</Iptc4xmpExt:AISystemVersionUsed>
-<dc:source>sha256:{source_sha256}</dc:source>
-</rdf:Description></rdf:RDF></x:xmpmeta>
-<?xpacket end="r"?>"""

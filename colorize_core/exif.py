@@ -12,20 +12,24 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags
 
-BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
-# Type -> numpy's code of a value, without its byte order; a rational is a pair.
-_CODES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "2u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "2i4", 11: "f4",
-          12: "f8", 16: "u8"}  # fmt: skip
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, IFD, LONG8, IFD8 = 1, 3, 4, 5, 7, 13, 16, 18
+# Type -> numpy's, little-endian, of a value; a rational is a pair.
+_DTYPES = {
+    kind: np.dtype(code)
+    for kind, code in {
+        1: "u1", 2: "u1", 3: "<u2", 4: "<u4", 5: "2<u4", 6: "i1", 7: "u1", 8: "<i2", 9: "<i4", 10: "2<i4", 11: "<f4",
+        12: "<f8", 13: "<u4", 16: "<u8", 18: "<u8",
+    }.items()
+}  # fmt: skip
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 
 # Tags that describe how a file stored its pixels, untrue of the photograph once it is stored anew.
 _STORAGE_TAGS = {
     *range(254, 260), 262, 263, 266, 273, 274, 277, 278, 279, 284, 292, 293, 301, 317, 318, 319, 320, 322, 323, 324,
-    325, 330, 332, 338, 339, 347, 512, 513, 514, 529, 530, 531, 532, 700, 34377, 34675, 37724, 40961, 40962, 40963,
-    40965,
+    325, 330, 332, 338, 339, 347, 512, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724, 40961, 40962,
+    40963, 40965,
 }  # fmt: skip
 
 
@@ -40,6 +44,21 @@ class Field(NamedTuple):
 Directory = dict[int, Field]
 
 
+def integers(field: Field | None) -> tuple[int, ...]:
+    """The values of a field of unsigned integers; none where there is no such field."""
+    if field is None or field.type not in (BYTE, SHORT, LONG, IFD, LONG8, IFD8):
+        return ()
+    return tuple(np.frombuffer(field.data, _DTYPES[field.type]).tolist())
+
+
+def rationals(field: Field | None) -> tuple[float, ...]:
+    """The values of a field of unsigned rationals; none where there is no such field, or one is divided by zero."""
+    if field is None or field.type != RATIONAL:
+        return ()
+    pairs = np.frombuffer(field.data, np.uint32).reshape(-1, 2).tolist()
+    return tuple(above / below for above, below in pairs) if all(below for _, below in pairs) else ()
+
+
 class Directories(NamedTuple):
     """IFD0 and what it points to."""
 
@@ -48,28 +67,12 @@ class Directories(NamedTuple):
     """Under the tag that points to them: Exif and GPS, where there are any."""
 
 
-def as_tiff(image: Image.Image) -> TiffImageFile | None:
-    """The same image where it was opened from a TIFF: Pillow gives those alone their tags. None for all else."""
-    return image if image.format == "TIFF" and isinstance(image, TiffImageFile) else None
-
-
-def kept(image: Image.Image, data: bytes) -> bytes | None:
+def kept(found: Directories) -> bytes | None:
     """The block of the tags that stay true of a photograph, little-endian; None where there are none.
 
-    ``image`` is what Pillow opened from ``data``, at the page in question. Left out are orientation, thumbnail and
-    all else that describes stored pixels, and what is damaged. The colour space is said to be sRGB.
+    Left out are orientation, thumbnail and all else that describes stored pixels, pointers, and what has a place of
+    its own in ``Photo`` (XMP, IPTC). The colour space is said to be sRGB.
     """
-    try:
-        if tiff := as_tiff(image):
-            found = parse(data, tiff.tag_v2.offset)
-        else:
-            if image.format == "PNG":
-                image.load()  # it may follow the pixels
-            raw = image.info.get("Raw profile type exif")  # ImageMagick's way before PNG had its own
-            block = bytes.fromhex("".join(raw.split("\n")[3:])) if raw else image.info.get("exif", b"")
-            found = parse(block.removeprefix(b"Exif\0\0"))
-    except Exception:  # damaged metadata must not cost the photograph
-        return None
     sub = {tag: true for tag, directory in found.sub.items() if (true := _true_of_any_file(directory))}
     if ExifTags.IFD.Exif in sub:
         sub[ExifTags.IFD.Exif][ExifTags.Base.ColorSpace] = Field(SHORT, b"\1\0")  # sRGB
@@ -78,7 +81,11 @@ def kept(image: Image.Image, data: bytes) -> bytes | None:
 
 
 def _true_of_any_file(directory: Directory) -> Directory:
-    return {tag: field for tag, field in directory.items() if tag not in _STORAGE_TAGS and field.type != LONG8}
+    return {
+        tag: field
+        for tag, field in directory.items()
+        if tag not in _STORAGE_TAGS and field.type not in (IFD, LONG8, IFD8)
+    }
 
 
 def parse(data: bytes, offset: int | None = None) -> Directories:
@@ -86,25 +93,19 @@ def parse(data: bytes, offset: int | None = None) -> Directories:
 
     Raises ``struct.error`` or ``KeyError`` where there is none.
     """
-    layout = _Layout.of(data)
-    main, _ = _read(data, layout.first(data) if offset is None else offset, layout)
-    sub: dict[int, Directory] = {}
-    for tag in _SUB_DIRECTORIES:
-        if tag in main:
-            with suppress(struct.error):
-                sub[tag], _ = _read(data, int.from_bytes(main.pop(tag).data, "little"), layout)
-    return Directories(main, sub)
+    file = _File(data)
+    return file.directories(file.first if offset is None else offset)[0]
 
 
-def chain(data: bytes) -> Iterator[Directory]:
+def chain(data: bytes) -> Iterator[Directories]:
     """The main directories of a TIFF or BigTIFF file, one after the other; ends where the chain is damaged."""
-    layout = _Layout.of(data)
-    offset, seen = layout.first(data), {0}
+    file = _File(data)
+    offset, seen = file.first, {0}
     with suppress(struct.error):
         while offset not in seen:
             seen.add(offset)
-            directory, offset = _read(data, offset, layout)
-            yield directory
+            directories, offset = file.directories(offset)
+            yield directories
 
 
 class _Layout(NamedTuple):
@@ -120,35 +121,54 @@ class _Layout(NamedTuple):
         big = struct.unpack_from(order + "H", data, 2)[0] == 43
         return cls(*(struct.Struct(order + code) for code in (("Q", "HHQ8s", "Q") if big else ("H", "HHL4s", "L"))))
 
-    def first(self, data: bytes) -> int:
-        return self.offset.unpack_from(data, self.offset.size)[0]
 
+class _File:
+    """A TIFF file whose directories are being read."""
 
-def _read(data: bytes, offset: int, layout: _Layout) -> tuple[Directory, int]:
-    """The directory at ``offset``, and the offset of the next one; 0 where there is none."""
-    (entries,) = layout.entries.unpack_from(data, offset)
-    offset += layout.entries.size
-    directory: Directory = {}
-    room, swapped = len(data), layout.entries.format[0] == ">"
-    for start in range(offset, offset + entries * layout.entry.size, layout.entry.size):
-        tag, kind, count, value = layout.entry.unpack_from(data, start)
-        if kind not in _CODES:
-            continue
-        dtype = np.dtype(_CODES[kind])
-        size = count * dtype.itemsize
-        if size > len(value):
-            (value_at,) = layout.offset.unpack(value)
-            value = data[value_at : value_at + size]
-            room -= size
-        if len(value) < size or room < 0:  # cut short, or a bomb of directories that share their values
-            continue
-        value = value[:size]
-        if swapped:
-            value = np.frombuffer(value, dtype.base).byteswap().tobytes()
-            if tag == ExifTags.Base.UserComment and value.startswith(b"UNICODE\0"):  # in the order of its file
-                value = value[:8] + np.frombuffer(value[8 : size // 2 * 2], np.uint16).byteswap().tobytes()
-        directory[tag] = Field(kind, value)
-    return directory, layout.offset.unpack_from(data, offset + entries * layout.entry.size)[0]
+    def __init__(self, data: bytes):
+        self.data, self.layout = data, _Layout.of(data)
+        (self.first,) = self.layout.offset.unpack_from(data, self.layout.offset.size)
+        self.room = len(data)  # for values: else a bomb of directories that share theirs multiplies them
+
+    def directories(self, offset: int) -> tuple[Directories, int]:
+        """The directory at ``offset`` with what it points to, and the offset of the next one; 0 where there is none."""
+        main, following = self._read(offset)
+        sub: dict[int, Directory] = {}
+        for tag in _SUB_DIRECTORIES:
+            if tag in main:
+                with suppress(struct.error):
+                    sub[tag], _ = self._read(int.from_bytes(main.pop(tag).data, "little"))
+        return Directories(main, sub), following
+
+    def _read(self, offset: int) -> tuple[Directory, int]:
+        data, layout = self.data, self.layout
+        if offset > len(data):  # it may be larger than an offset that struct knows
+            raise struct.error("a directory beyond the end")
+        (entries,) = layout.entries.unpack_from(data, offset)
+        offset += layout.entries.size
+        directory: Directory = {}
+        swapped = layout.entries.format[0] == ">"
+        for start in range(offset, offset + entries * layout.entry.size, layout.entry.size):
+            tag, kind, count, value = layout.entry.unpack_from(data, start)
+            if kind not in _DTYPES:
+                continue
+            dtype = _DTYPES[kind]
+            size = count * dtype.itemsize
+            if size > len(value):
+                (value_at,) = layout.offset.unpack(value)
+                value = data[value_at : value_at + size] if size <= self.room else b""
+                self.room -= len(value)
+            if len(value) < size:  # cut short
+                continue
+            value = value[:size]
+            if swapped:
+                value = np.frombuffer(value, dtype.base).byteswap().tobytes()
+                if tag == ExifTags.Base.UserComment and value.startswith(b"UNICODE\0"):  # in the order of its file
+                    value = value[:8] + np.frombuffer(value[8 : size // 2 * 2], np.uint16).byteswap().tobytes()
+            directory.setdefault(tag, Field(kind, value))  # of a tag that comes twice readers take the first
+        end = offset + entries * layout.entry.size
+        following = data[end : end + layout.offset.size].ljust(layout.offset.size, b"\0")  # some lack the last one
+        return directory, layout.offset.unpack(following)[0]
 
 
 def packed(directories: Directories, position: int, big: bool = False, more: bool = False) -> bytes:
@@ -172,7 +192,7 @@ def _packed(directory: Directory, position: int, following: int, big: bool) -> b
     values_at = position + (8 if big else 2) + len(directory) * (20 if big else 12) + inline
     entries, values = [struct.pack("<Q" if big else "<H", len(directory))], io.BytesIO()
     for tag, (kind, data) in sorted(directory.items()):
-        count = len(data) // np.dtype(_CODES[kind]).itemsize
+        count = len(data) // _DTYPES[kind].itemsize
         entries.append(struct.pack("<HHQ" if big else "<HHL", tag, kind, count))
         if len(data) <= inline:
             entries.append(data.ljust(inline, b"\0"))

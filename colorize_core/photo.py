@@ -1,10 +1,12 @@
 """Reading one photograph: formats, pages, orientation, profiles, bit depth."""
 
 import io
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import imagecodecs
@@ -12,33 +14,20 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from colorize_core import color, exif
+from colorize_core import carried, color, exif, formats, tiff
+from colorize_core.carried import Metadata
+from colorize_core.exif import Directories
+from colorize_core.formats import NotAnImageError, PhotoError, sniff
 
 MAX_PIXELS = 400_000_000  # a decompression bomb declares more; the largest archival masters do not
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit lies below a 100-megapixel master; ours is checked before decoding
 
 # Pillow renders these through an external program or a handler that the user installs.
 _NOT_RASTER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 
-# Values of the TIFF 6.0 tags PhotometricInterpretation, PlanarConfiguration and ExtraSamples.
-_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
-_PLANAR = 2
-_REDUCED_OR_MASK = 0b101  # bits of NewSubfileType
-_NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 254, 258, 262
-_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 
-
-class PhotoError(ValueError):
-    """A photograph that cannot be read; the message says what is wrong with it and what to do."""
-
-
-class NotAnImageError(PhotoError):
-    """Content that is in no image format at all, or damaged in its first bytes."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Photo:
-    """One decoded photograph, upright, in sRGB."""
+    """One decoded photograph, upright, in sRGB. Nothing of it can be changed in place: see ``dataclasses.replace``."""
 
     pixels: np.ndarray
     """(H, W) or (H, W, 3), uint8 or uint16, sRGB-coded."""
@@ -48,6 +37,17 @@ class Photo:
     """A little-endian EXIF block (see ``exif.kept``) without orientation and without the "Exif" prefix."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical resolution in dots per inch."""
+    xmp: bytes | None = None
+    """An XMP packet in UTF-8, without what describes the stored file (see ``xmp.kept``)."""
+    iptc: bytes | None = None
+    """IPTC-IIM records as the file has them."""
+
+    def __post_init__(self):
+        for name in ("pixels", "alpha"):
+            if (array := getattr(self, name)) is not None:
+                view = array.view()
+                view.flags.writeable = False  # the caller's own array stays as it is
+                object.__setattr__(self, name, view)
 
     @property
     def grey(self) -> np.ndarray:
@@ -86,37 +86,79 @@ def measure(data: bytes) -> list[Page]:
     A TIFF has as many as it has directories of its own that are neither reduced copies nor masks. Every other
     format has one: the first frame of an animation, the main picture of an MPO. Raises ``PhotoError``.
     """
-    with _said_clearly(data), io.BytesIO(data) as file, Image.open(file) as image:
-        return list(_pages(image, data).values())
-
-
-def read(data: bytes, page: int = 0) -> Photo:
-    """Decode a photograph in any raster format Pillow knows, and 16-bit PNG and TIFF at their full depth.
-
-    ``page`` is an index into what ``measure`` lists. EXIF orientation is applied, an embedded ICC profile is
-    converted to sRGB (one that cannot be used is ignored, as viewers do), associated alpha is divided out. 16-bit
-    samples stay 16 bits; 32-bit and floating samples become 16 bits, stretched over their own range
-    where they leave [0, 65535] or [0, 1]. Raises ``PhotoError``.
-    """
     with _said_clearly(data):
-        return _read(data, page)
+        sniff(data)
+        if tiff.is_one(data):
+            return [_tiff_page(found) for _, found in tiff.pages(data)]
+        with io.BytesIO(data) as file, Image.open(file) as image:
+            return [_page(image, data)]
+
+
+def read(data: bytes) -> Photo:
+    """The first of the ``pages`` of a photograph. Raises ``PhotoError``."""
+    with closing(pages(data)) as found:
+        return next(found)
+
+
+def pages(data: bytes) -> Generator[Photo, None, None]:
+    """Decode a photograph in any raster format Pillow knows, and PNG and TIFF of more than 8 bits at their full depth.
+
+    What ``measure`` lists, one after the other, each decoded when it is asked for; at least one. EXIF orientation is
+    applied, an embedded ICC profile is converted to sRGB (one that cannot be used is ignored, as viewers do),
+    associated alpha is divided out. Samples of 9 to 16 bits become 16 bits, with white at 65535; 32-bit and floating
+    ones too, stretched over the range of their finite values where they leave [0, 65535] or [0, 1].
+
+    Raises ``PhotoError``, whose message says what is wrong and what to do, and leaves it to the caller to say with
+    which file; ``formats`` says which of its kinds means what.
+    """
+    photographs = (_tiff_pages if tiff.is_one(data) else _only_page)(data)
+    while True:
+        with _said_clearly(data):  # not beyond the yield, for it holds for the whole process
+            photograph = next(photographs, None)
+        if photograph is None:
+            return
+        yield photograph
+
+
+_under_way = 0
+_while_under_way = ExitStack()
+_changing = threading.Lock()
+
+
+@contextmanager
+def pillow_set_up() -> Iterator[None]:
+    """Pillow's limit on pixels is lifted, and warnings are silent, while any thread is in here.
+
+    Both are settings of the whole process, and its other threads may use Pillow too. The limit lies below a
+    100-megapixel master; here ``MAX_PIXELS`` is checked before decoding.
+    """
+    global _under_way
+    with _changing:
+        if not _under_way:
+            _while_under_way.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # Pillow and tifffile warn of oddities that they then get over
+            _while_under_way.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+        _under_way += 1
+    try:
+        yield
+    finally:
+        with _changing:
+            _under_way -= 1
+            if not _under_way:
+                _while_under_way.close()
 
 
 @contextmanager
 def _said_clearly(data: bytes) -> Iterator[None]:
-    """Turns all that goes wrong with ``data`` into a ``PhotoError``."""
-    if not data:
-        raise PhotoError("the file is empty (0 bytes): copy it again from where it came from")
+    """Turns all that goes wrong with ``data`` into a ``PhotoError``; Pillow is set up for it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow and tifffile warn of oddities that they then get over
+        with pillow_set_up():
             yield
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        raise NotAnImageError(
-            "the content is not an image in a format that can be read; if a viewer opens it, save it as PNG or TIFF"
-        ) from None
+        raise formats.unknown(data) from None
     except MemoryError:
         raise PhotoError("there is not enough memory to decode it: give the workers more, or scale it down") from None
     except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
@@ -127,65 +169,109 @@ def _said_clearly(data: bytes) -> Iterator[None]:
         ) from error
 
 
-def _pages(image: Image.Image, data: bytes) -> dict[int, Page]:
-    """The pages under the numbers of their frames; leaves ``image`` at any of them."""
+def _checked(width: int, height: int, bits: int) -> Page:
+    if not width * height:
+        raise PhotoError(f"it declares {width} x {height} pixels, which is no picture: scan or copy it again")
+    if width * height > MAX_PIXELS:
+        raise PhotoError(
+            f"it declares {width} x {height} pixels, above the limit of {MAX_PIXELS // 10**6} megapixels: "
+            "cut it into parts, or check whether the file is damaged"
+        )
+    return Page(width, height, bits)
+
+
+def _page(image: Image.Image, data: bytes) -> Page:
     if image.format in _NOT_RASTER:
-        raise PhotoError(f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF")
-    frames = [image.tell()]
-    if (tiff := exif.as_tiff(image)) and tiff.tag_v2.next:
-        kinds = [page.get(_NEW_SUBFILE_TYPE) for page in exif.chain(data)]
-        frames = [i for i, kind in enumerate(kinds) if not (kind and kind.data[0] & _REDUCED_OR_MASK)] or [0]
-    pages = {}
-    for frame in frames:
-        _select(image, frame)
-        width, height = image.size
-        if not width * height:
-            raise PhotoError(f"it declares {width} x {height} pixels, which is no picture: scan or copy it again")
-        if width * height > MAX_PIXELS:
-            raise PhotoError(
-                f"it declares {width} x {height} pixels, above the limit of {MAX_PIXELS // 10**6} megapixels: "
-                "cut it into parts, or check whether the file is damaged"
-            )
-        deep = _is_deep(image, data) or image.mode in ("I", "F") or image.mode.startswith("I;")
-        pages[frame] = Page(width, height, 16 if deep else 8)
-    return pages
+        raise NotAnImageError(
+            f"{image.format} is not a photograph but a program or container: export it as PNG or TIFF"
+        )
+    deep = _is_deep_png(image, data) or image.mode in ("I", "F") or image.mode.startswith("I;")
+    width, height = image.size
+    return _checked(width, height, 16 if deep else 8)
 
 
-def _select(image: Image.Image, frame: int) -> None:
-    if frame != image.tell():
-        image.info.clear()  # else a page without a profile or resolution has that of the one before
-        image.seek(frame)
+def _tiff_page(found: Directories) -> Page:
+    width, height = (tiff.number_in(found.main, tag) for tag in (tiff.WIDTH, tiff.HEIGHT))
+    if tiff.number_in(found.main, tiff.ORIENTATION, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    return _checked(width, height, 16 if tiff.is_deep(found.main) else 8)
 
 
-def _read(data: bytes, page: int) -> Photo:
+def _only_page(data: bytes) -> Iterator[Photo]:
+    """Of any format but TIFF."""
+    sniff(data)
     with io.BytesIO(data) as file, Image.open(file) as image:
-        frames = list(_pages(image, data))
-        if not 0 <= page < len(frames):
-            raise PhotoError(f"it has no page {page + 1}, only {len(frames)}: check whether the file has changed")
-        frame = frames[page]
-        _select(image, frame)
-        profile = image.info.get("icc_profile")
-        dpi, block = _dpi(image), exif.kept(image, data)
-        if _is_deep(image, data):
-            channels = _read_deep_png(data, image) if image.format == "PNG" else _read_deep_tiff(data, frame)
+        _page(image, data)
+        profile, dpi = image.info.get("icc_profile"), _dpi(*image.info.get("dpi", (0, 0)))
+        image.load()  # all of it, to check that it is whole, and since metadata may follow the pixels
+        channels = np.atleast_3d(imagecodecs.png_decode(data)) if _is_deep_png(image, data) else _channels(image)
+        orientation = _orientation(image)
+        photograph = _photo(channels, orientation, profile, dpi, carried.by_image(image, orientation != 1))
+    yield photograph
+
+
+def _tiff_pages(data: bytes) -> Iterator[Photo]:
+    """The file is opened once and gone through forwards: archives keep books as TIFFs of thousands of pages."""
+    sniff(data)
+    with _TiffReader(data) as reader:
+        found = tiff.pages(data)
+        page = next(found, None)
+        while page:
+            photograph = reader.photo(*page)
+            page = next(found, None)
+            if page is None:
+                reader.close()  # Pillow's copy of the pixels is not needed any more
+            yield photograph
+
+
+class _TiffReader(ExitStack):
+    """A TIFF, opened once in each of the libraries that decode its pages."""
+
+    def __init__(self, data: bytes):
+        super().__init__()
+        self.data = data
+
+    @cached_property
+    def image(self) -> Image.Image:
+        return self.enter_context(Image.open(self.enter_context(io.BytesIO(self.data))))
+
+    @cached_property
+    def deep(self) -> tifffile.TiffFile:
+        return self.enter_context(tifffile.TiffFile(self.enter_context(io.BytesIO(self.data))))
+
+    def photo(self, number: int, found: Directories) -> Photo:
+        main, orientation = found.main, tiff.number_in(found.main, tiff.ORIENTATION, 1)
+        _tiff_page(found)
+        if tiff.is_deep(main):
+            channels, left = tiff.decode(self.deep, number), orientation
         else:
-            image.load()
-            channels = _channels(image)
-        # After decoding: where Pillow has turned the picture itself, as it does a TIFF, it drops the tag.
-        channels = _upright(channels, _orientation(image))
+            if number != self.image.tell():
+                self.image.info.clear()  # else a page without transparency has that of the one before
+                self.image.seek(number)
+            self.image.load()
+            channels, left = _channels(self.image), 1  # Pillow has turned it
+        profile = main[tiff.ICC_PROFILE].data if tiff.ICC_PROFILE in main else None
+        return _photo(channels, left, profile, _tiff_dpi(main), carried.by_tiff(found, orientation != 1))
+
+
+def _photo(
+    channels: np.ndarray, orientation: int, profile: bytes | None, dpi: tuple | None, metadata: Metadata
+) -> Photo:
+    """Of (H, W, 1 | 2 | 3 | 4) as stored, with the orientation that they still have (EXIF's 1 to 8)."""
+    channels = _upright(channels, orientation)
     colours = channels.shape[2] - (channels.shape[2] in (2, 4))
     alpha = np.ascontiguousarray(channels[..., colours]) if colours < channels.shape[2] else None
     pixels = np.ascontiguousarray(channels[..., 0] if colours == 1 else channels[..., :3])
     if profile:
         pixels = _to_srgb(pixels, profile)
-    return Photo(pixels, alpha, block, dpi)
+    return Photo(pixels, alpha, metadata.exif, dpi, metadata.xmp, metadata.iptc)
 
 
 def _channels(image: Image.Image) -> np.ndarray:
     """(H, W, 1 | 2 | 3 | 4): grey or RGB, with or without alpha."""
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;"):
-        return _stretched(np.asarray(image))[..., None]
+        return tiff.stretched(np.asarray(image))[..., None]
     if mode == "LAB":
         image = _converted(image, ImageCms.createProfile("LAB"))
     elif "transparency" in image.info or mode in ("PA", "RGBa"):
@@ -215,63 +301,9 @@ def _converted(image: Image.Image, profile: ImageCms.core.CmsProfile | ImageCms.
     return cast(Image.Image, ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB"))  # None if in place
 
 
-def _stretched(values: np.ndarray) -> np.ndarray:
-    """Levels without a known white, (H, W), to uint16."""
-    if values.dtype == np.uint16:
-        return values
-    floating = values.dtype.kind == "f"
-    if floating:
-        values = np.nan_to_num(values)
-    low, high = float(values.min()), float(values.max())
-    unit = 1.0 if floating and high <= 1 else 65535.0
-    if low < 0 or high > unit:
-        unit = max(high - low, 1e-12)
-    else:
-        low = 0.0
-    levels = np.empty(values.shape, np.uint16)
-    for row, line in zip(levels, values, strict=True):  # by lines, for whole scans in float64 take 8 bytes a pixel
-        row[:] = np.rint((line.astype(np.float64) - low) / unit * 65535)
-    return levels
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
+def _is_deep_png(image: Image.Image, data: bytes) -> bool:
     """Whether samples have 16 bits that Pillow would cut to 8."""
-    if image.format == "PNG":
-        return data[24] == 16 and data[25] in (2, 4, 6)  # bit depth and colour type
-    return (
-        (tiff := exif.as_tiff(image)) is not None
-        and set(tiff.tag_v2.get(_BITS_PER_SAMPLE, ())) == {16}
-        and tiff.tag_v2.get(_PHOTOMETRIC, _MIN_IS_WHITE) in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB)
-    )
-
-
-def _read_deep_png(data: bytes, image: Image.Image) -> np.ndarray:
-    """(H, W, 2 | 3 | 4) uint16."""
-    image.load()  # checks that the file is whole
-    return np.atleast_3d(imagecodecs.png_decode(data))
-
-
-def _read_deep_tiff(data: bytes, frame: int) -> np.ndarray:
-    """(H, W, 1 | 2 | 3 | 4) uint16."""
-    with io.BytesIO(data) as file, tifffile.TiffFile(file) as tiff:  # closed, or it keeps the data for a while
-        page = cast(tifffile.TiffPage, tiff.pages[frame])  # a TiffFrame, which knows less, must be asked for
-        pixels = np.atleast_3d(page.asarray().squeeze()).astype(np.uint16, copy=False)
-        if page.planarconfig == _PLANAR and page.samplesperpixel > 1:
-            pixels = np.moveaxis(pixels, 0, -1)
-        if page.photometric == _MIN_IS_WHITE:
-            np.invert(pixels, out=pixels)
-        colours = 3 if page.photometric == _RGB else 1
-        extra = page.extrasamples[:1]
-    if extra == (_ASSOCIATED_ALPHA,):
-        _unassociate(pixels, colours)
-    return pixels[..., : colours + (extra in ((_ASSOCIATED_ALPHA,), (_UNASSOCIATED_ALPHA,)))]
-
-
-def _unassociate(pixels: np.ndarray, colours: int) -> None:
-    """Divide the alpha in channel ``colours`` out of those before it, in place."""
-    for line in pixels:
-        alpha = np.maximum(line[:, colours : colours + 1], 1) / 65535
-        line[:, :colours] = np.rint(line[:, :colours] / alpha).clip(0, 65535)
+    return image.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)  # bit depth and colour type
 
 
 def _orientation(image: Image.Image) -> int:
@@ -312,9 +344,15 @@ def _to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
     return ramp[pixels]
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
+def _dpi(x: float, y: float) -> tuple[float, float] | None:
     try:
-        x, y = (float(value) for value in image.info.get("dpi", (0, 0)))
+        x, y = float(x), float(y)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None  # Pillow has 1 for a TIFF without
+    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None
+
+
+def _tiff_dpi(directory: exif.Directory) -> tuple[float, float] | None:
+    scale = {2: 1.0, 3: 2.54}.get(tiff.number_in(directory, tiff.RESOLUTION_UNIT, 2))  # inches, centimetres
+    found = [exif.rationals(directory.get(tag)) for tag in (tiff.X_RESOLUTION, tiff.Y_RESOLUTION)]
+    return _dpi(*(scale * values[0] for values in found)) if scale and all(found) else None

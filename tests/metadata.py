@@ -3,14 +3,17 @@ Pillow, tifffile, ExifRead.
 """
 
 import io
+import struct
+from dataclasses import replace
 
 import exifread
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, IptcImagePlugin
+from PIL.PngImagePlugin import PngInfo
 
-from colorize_core import encoding, photo
+from colorize_core import encoding, photo, xmp
 
 SCANS = ("JPEG", "PNG", "TIFF 8", "TIFF 16")
 SIZE = (60, 40)  # as stored; upright, it stands on its short side
@@ -23,7 +26,29 @@ EXIF_FIELDS = {
     "GPS longitude": ("GPS GPSLongitude", "[120, 28, 36]"),
     "UserComment": ("EXIF UserComment", "Nipomo"),
 }
-XMP = encoding.provenance_xmp("colorize", "test", "ab" * 32)
+XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
+ tiff:Orientation="6">
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">Migrant Mother</rdf:li></rdf:Alt></dc:title>
+<dc:description><rdf:Alt><rdf:li xml:lang="x-default">Åse &amp; seven children</rdf:li></rdf:Alt></dc:description>
+<dc:subject><rdf:Bag><rdf:li>pea pickers</rdf:li><rdf:li>California</rdf:li></rdf:Bag></dc:subject>
+<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">Public domain</rdf:li></rdf:Alt></dc:rights>
+</rdf:Description></rdf:RDF></x:xmpmeta>""".encode()
+XMP_FIELDS = {
+    "XMP title": ("title", ["Migrant Mother"]),
+    "XMP description": ("description", ["Åse & seven children"]),
+    "XMP keywords": ("subject", ["pea pickers", "California"]),
+    "XMP rights": ("rights", ["Public domain"]),
+}
+# By number and, in formats that have no place for IPTC-IIM, by XMP's name. Headline and city are in no XMP of the scan.
+IPTC_FIELDS = {
+    "IPTC caption": (120, "description", ["Åse & seven children"]),
+    "IPTC keywords": (25, "subject", ["pea pickers", "California"]),
+    "IPTC headline": (105, "Headline", ["Destitute"]),
+    "IPTC city": (90, "City", ["Nipomo"]),
+}
+MADE = xmp.Provenance("colorize", "test", "ab" * 32)
+LABEL = xmp.provenance(MADE)
 
 
 def tags() -> Image.Exif:
@@ -37,6 +62,16 @@ def tags() -> Image.Exif:
     return exif
 
 
+def records() -> bytes:
+    """IPTC-IIM in UTF-8."""
+    values = [(1, 90, "\x1b%G")]
+    values += [(2, number, value) for number, _, values in sorted(IPTC_FIELDS.values()) for value in values]
+    return b"".join(
+        struct.pack(">BBBH", 0x1C, record, number, len(value.encode())) + value.encode()
+        for record, number, value in values
+    )
+
+
 def scan(kind: str) -> bytes:
     """A file of one of SCANS: one colour (JPEG without alpha, TIFF in two pages), or 16-bit grey in a TIFF 16."""
     format, file = kind.split()[0], io.BytesIO()
@@ -47,21 +82,31 @@ def scan(kind: str) -> bytes:
     else:
         image = Image.new("RGB" if kind == "JPEG" else "RGBA", SIZE, COLOUR if kind == "JPEG" else (*COLOUR, ALPHA))
         options["icc_profile"] = imagecodecs.cms_profile("adobergb")
+    resources = struct.pack(">4sHHL", b"8BIM", 0x0404, 0, len(records())) + records() + bytes(len(records()) % 2)
     if format == "TIFF":
-        options |= {"save_all": True, "append_images": [image]}
+        carried = tags()
+        carried[700], carried[33723] = XMP, records()
+        options |= {"save_all": True, "append_images": [image], "exif": carried.tobytes()}
+    elif format == "JPEG":
+        body = b"Photoshop 3.0\0" + resources
+        options |= {"xmp": XMP, "extra": struct.pack(">BBH", 0xFF, 0xED, len(body) + 2) + body}
+    else:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)
+        options["pnginfo"].add_text("Raw profile type iptc", f"\niptc\n{len(resources):8}\n{resources.hex()}\n")
     image.save(file, format, **options)
     return file.getvalue()
 
 
 def written(content: bytes, format: encoding.Format) -> bytes:
     """The scan as read, in another format: what JPEG and PNG do not hold is left out."""
-    pages = [photo.read(content, page) for page in range(len(photo.measure(content)))]
+    pages = [replace(page, pixels=page.rgb, xmp=xmp.labelled(page.xmp, MADE)) for page in photo.pages(content)]
     first = pages[0]
     if format == "tiff":
-        return encoding.encode_tiff((photo.Photo(p.rgb, p.alpha, p.exif, p.dpi) for p in pages), XMP)
+        return encoding.encode_tiff(pages)
     fits = encoding.holds(format, first)
     rgb, alpha = (first.rgb, first.alpha) if fits else (first.rgb_8bit, None)
-    return encoding.encode(rgb, format, alpha, first.exif, first.dpi, XMP)
+    return encoding.encode(rgb, format, alpha, first.exif, first.dpi, first.xmp, first.iptc)
 
 
 def arrived(kind: str, output: bytes) -> dict[str, bool | None]:
@@ -85,8 +130,23 @@ def arrived(kind: str, output: bytes) -> dict[str, bool | None]:
     result["alpha"] = bool((pixels[..., 3:] == ALPHA).any()) if kind in ("PNG", "TIFF 8") else None
     result["pages"] = pages == 2 if kind.startswith("TIFF") else None
     packet = image.getxmp().get("xmpmeta", {}).get("RDF", {}).get("Description", {})
-    result["XMP DigitalSourceType (ours)"] = packet.get("DigitalSourceType") == encoding.DIGITAL_SOURCE_TYPE
+    for name, (key, values) in XMP_FIELDS.items():
+        result[name] = _listed(packet.get(key)) == values
+    info = IptcImagePlugin.getiptcinfo(image) or {}
+    for name, (number, key, values) in IPTC_FIELDS.items():
+        found = info.get((2, number), [])
+        found = [value.decode() for value in (found if isinstance(found, list) else [found])]
+        result[name] = (_listed(packet.get(key)) if image.format == "PNG" else found) == values
+    result["XMP DigitalSourceType (ours)"] = packet.get("DigitalSourceType") == xmp.DIGITAL_SOURCE_TYPE
     return result
+
+
+def _listed(value: str | dict | None) -> list[str]:
+    """An XMP property as Pillow has it: a text, or a list of texts, some of them with their language."""
+    items = next(iter(value.values()))["li"] if isinstance(value, dict) else value or []
+    return [
+        item["text"] if isinstance(item, dict) else item for item in (items if isinstance(items, list) else [items])
+    ]
 
 
 def _text(fields: dict, key: str) -> str:

@@ -5,12 +5,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from colorize_core import photo
+from colorize_core import formats, photo
 from jobs.coloring.job import Policy
 from jobs.pages.thumbnails import Thumbnail
 from jobs.storage import files
@@ -64,8 +61,7 @@ class Scan:
         try:
             yield
         except photo.PhotoError as error:
-            stray = isinstance(error, photo.NotAnImageError) and not _has_image_suffix(self.path)
-            self.fail(str(error), "skipped" if stray else "error")
+            self.fail(str(error), "skipped" if formats.is_stray(error, self.path) else "error")
         except NotStored as error:
             self.fail(f"its colours could not be stored ({error.__cause__}): the same command tries again")
             self.row["source_version"] = ""  # not this photograph's doing: for the catalogue it is not done
@@ -81,19 +77,6 @@ class Scan:
 
 
 def sniff(head: bytes) -> None:
-    """Raise ``NotAnImageError`` where the first bytes of a large file are those of no image."""
-    if len(head) < files.HEAD:
-        return  # it is read already
-    Image.init()
-    if any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
-        return
-    try:
-        photo.measure(head)
-    except photo.NotAnImageError:
-        raise
-    except photo.PhotoError:  # of an image, but not whole
-        return
-
-
-def _has_image_suffix(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in Image.registered_extensions()
+    """Raise what ``formats.sniff`` does where a file has more than these first bytes."""
+    if len(head) == files.HEAD:  # else it is read already
+        formats.sniff(head)

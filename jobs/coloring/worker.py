@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from colorize_core import __version__, color, encoding, metrics, photo, triage
+from colorize_core import __version__, color, encoding, metrics, photo, triage, xmp
 from jobs.cli import JobFailed
 from jobs.coloring import preflight
 from jobs.coloring.deaths import Deaths
@@ -172,8 +172,7 @@ class ColorizeActor:
     def _decode(self, scan: Scan) -> None:
         """To grey levels and metadata; the policy for its kind is applied."""
         with scan.accounted("reading"), self.telemetry.timed("decode"):
-            for page in range(len(scan.pages)):
-                photograph = photo.read(scan.data, page)
+            for page, photograph in enumerate(photo.pages(scan.data)):
                 if page == 0:
                     kind = triage.kind(photograph)
                     scan.row |= {"kind": kind, "bits": photograph.bits}
@@ -239,17 +238,13 @@ class ColorizeActor:
     def _store(self, scan: Scan) -> None:
         """Merge, encode and store one photograph, and complete its row."""
         with scan.accounted("colouring"), self.telemetry.timed("store"):
-            xmp = None
-            if self.job.provenance:
-                version = f"{__version__} {self.colorizer.file.model}"
-                xmp = encoding.provenance_xmp("colorize", version, scan.row["source_sha256"])
             name = output_name(self.job.format, scan.path)
             for i in range(1, len(scan.colourings[0].chroma)):
-                _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i, xmp))
+                _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
             if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
                 picture = _confidence_picture(confidence, scan.photographs[0].pixels.shape)
                 _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
-            data = self.telemetry.moved("written", self._encoded(scan, 0, xmp))
+            data = self.telemetry.moved("written", self._encoded(scan, 0))
             scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
             if self.parquet:
                 self.parquet.add(scan.row, name, data)
@@ -259,7 +254,15 @@ class ColorizeActor:
                 scan.row["output"] = files.printable(uri)
         scan.row["finished_at"] = datetime.now(UTC)
 
-    def _encoded(self, scan: Scan, variant: int, xmp: str | None) -> bytes:
+    def _provenance(self, scan: Scan) -> xmp.Provenance | None:
+        """Nothing for what was passed through grey: nobody made its colours."""
+        if not self.job.provenance or scan.policy != "recolor":
+            return None
+        return xmp.Provenance("colorize", f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"])
+
+    def _encoded(self, scan: Scan, variant: int) -> bytes:
+        made = self._provenance(scan)
+
         def merged() -> Iterator[photo.Photo]:
             """Page by page, so that one in colour is in memory at a time; the first variant comes last and lets go."""
             scanned_pages = scan.photographs if variant == 0 else list(scan.photographs)
@@ -271,12 +274,12 @@ class ColorizeActor:
                     scan.row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
                     if self.job.thumbnails:
                         scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
-                yield replace(scanned, pixels=rgb)
+                yield replace(scanned, pixels=rgb, xmp=xmp.labelled(scanned.xmp, made))
 
         if (format := container(self.job.format, scan.path)) == "tiff":
-            return encoding.encode_tiff(merged(), xmp)
+            return encoding.encode_tiff(merged())
         page = next(merged())
-        return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, xmp)
+        return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, page.xmp, page.iptc)
 
 
 def _confidence_picture(confidence: np.ndarray, shape: tuple[int, ...]) -> bytes:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image
 
-from colorize_core.photo import Photo
+from colorize_core.photo import Photo, pillow_set_up
 from jobs.storage import files
 from jobs.storage.output import Place
 
@@ -43,7 +43,7 @@ def of_pixels(rgb: np.ndarray, exif: bytes | None) -> Thumbnail:
 
 def of_file(data: bytes) -> Thumbnail:
     """Of the first page of what is stored. Raises Pillow's errors, ``OSError`` mostly, for what it cannot read."""
-    with Image.open(io.BytesIO(data)) as image:
+    with pillow_set_up(), Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a part of its size
         return {"jpeg": _jpeg(np.asarray(image.convert("RGB"))), "caption": _caption(image.getexif())}
 

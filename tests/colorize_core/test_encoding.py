@@ -9,7 +9,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms
 from skimage import data
 
-from colorize_core import encoding, exif, photo
+from colorize_core import encoding, exif, photo, xmp
 from colorize_core.photo import Photo
 from tests import metadata
 
@@ -58,9 +58,8 @@ def test_tiff_pages_come_one_by_one(coloured, see_through):
             alive.append(page)
             yield page
 
-    content = encoding.encode_tiff(pages(), metadata.XMP)
-    for i, page in enumerate(alive):
-        got = photo.read(content, i)
+    content = encoding.encode_tiff(replace(page, xmp=metadata.LABEL) for page in pages())
+    for i, (page, got) in enumerate(zip(alive, photo.pages(content), strict=True)):
         assert np.array_equal(got.pixels, page.pixels) and np.array_equal(got.alpha, page.alpha)
         image = Image.open(io.BytesIO(content))
         image.seek(i)
@@ -70,12 +69,12 @@ def test_tiff_pages_come_one_by_one(coloured, see_through):
 def test_beyond_32_bit_offsets_a_tiff_is_a_bigtiff(coloured, monkeypatch):
     monkeypatch.setattr(encoding, "_CLASSIC_TIFF_BYTES", 100_000)
     block = photo.read(metadata.scan("JPEG")).exif
-    content = encoding.encode_tiff([replace(coloured, exif=block)] * 2, metadata.XMP)
+    content = encoding.encode_tiff([replace(coloured, exif=block, xmp=metadata.LABEL)] * 2)
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         assert tiff.is_bigtiff and len(tiff.pages) == 2
         assert np.array_equal(tiff.pages[1].asarray(), coloured.pixels)
         assert tiff.pages[1].tags["ExifTag"].value["DateTimeOriginal"] == "1936:03:09 11:58:00"
-    assert exif.parse(photo.read(content, 1).exif).sub == exif.parse(block).sub
+    assert [exif.parse(page.exif).sub for page in photo.pages(content)] == [exif.parse(block).sub] * 2
 
 
 def test_jpeg_is_close_and_holds_8_bits_alone(rng):
@@ -144,9 +143,9 @@ def test_a_block_written_elsewhere_is_carried_by_tiff():
 
 
 def test_provenance_can_be_read_back():
-    xmp = encoding.provenance_xmp("colorize", "1.0 <&> model", "ab" * 32)
+    packet = xmp.provenance(xmp.Provenance("colorize", "1.0 <&> model", "ab" * 32))
     for format in ("png", "jpeg", "tiff"):
-        image = Image.open(io.BytesIO(encoding.encode(np.zeros((4, 4, 3), np.uint8), format, xmp=xmp)))
+        image = Image.open(io.BytesIO(encoding.encode(np.zeros((4, 4, 3), np.uint8), format, xmp=packet)))
         description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
         assert description["DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
         assert description["AISystemVersionUsed"] == "1.0 <&> model"

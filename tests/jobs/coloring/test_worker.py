@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 from skimage import data
 
-from colorize_core import color, encoding, photo
+from colorize_core import color, encoding, photo, xmp
 from jobs.cli import JobFailed
 from jobs.coloring import preflight, worker
 from jobs.coloring.config import ColorizeConfig
@@ -98,7 +98,7 @@ def test_work_per_photograph(tmp_path, monkeypatch):
 
         monkeypatch.setattr(module, name, counted)
 
-    for module, name in ((files, "read_bytes"), (files, "write_bytes"), (photo, "measure"), (photo, "read")):
+    for module, name in ((files, "read_bytes"), (files, "write_bytes"), (photo, "measure"), (photo, "pages")):
         count(module, name)
     for module, name in ((encoding, "encode"), (color, "merge"), (color, "grey_of")):
         count(module, name)
@@ -108,7 +108,7 @@ def test_work_per_photograph(tmp_path, monkeypatch):
     actor.colorizer._folded.register_forward_pre_hook(lambda network, inputs: seen.append(len(inputs[0])))
     inputs = listing.listing(str(scans))
     rows = actor(inputs)
-    each_once = dict.fromkeys(["read_bytes", "measure", "read", "encode", "merge"], 16)
+    each_once = dict.fromkeys(["read_bytes", "measure", "pages", "encode", "merge"], 16)
     assert calls == each_once | {"write_bytes": 16 + 1}, (
         "grey JPEGs are read, decoded, merged, encoded and written once, never converted; thumbnails together"
     )
@@ -146,9 +146,8 @@ def test_every_page_of_a_tiff_is_coloured(colorize):
     pages = [CAMERA, CAMERA[:100, ::-1].astype(np.uint16) * 257, data.coins()]
     row = colorize({"album.tif": tiff(*pages)}, format="tiff")["album.tif"]
     assert row["pages"] == 3
-    content = output_of(row).read_bytes()
-    for number, page in enumerate(pages):
-        colored = photo.read(content, number).pixels
+    stored = photo.pages(output_of(row).read_bytes())
+    for number, (page, colored) in enumerate(zip(pages, (page.pixels for page in stored), strict=True)):
         assert colored.dtype == page.dtype and np.array_equal(color.grey_of(colored), page)
         assert np.ptp(colored, axis=2).max() > 0, f"page {number + 1} is grey"
 
@@ -183,6 +182,36 @@ def test_provenance_can_be_left_out(colorize, format):
     assert row["provenance"] and b"compositeWithTrainedAlgorithmicMedia" in output_of(row).read_bytes()
     row = colorize({"a.png": image(CAMERA, "PNG")}, format=format, provenance=False)["a.png"]
     assert not row["provenance"] and b"xmpmeta" not in output_of(row).read_bytes()
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "tiff"])
+def test_what_was_passed_through_grey_keeps_its_words_and_is_not_labelled(colorize, format):
+    """Nobody made its colours."""
+    words = xmp.labelled(None, xmp.Provenance("the archive", "1936", "00"))
+    for name, label in (("text.jpg", False), ("grey.jpg", True)):
+        pixels = CAMERA if label else data.page()
+        content = output_of(colorize({name: image(pixels, "JPEG", xmp=words)}, format=format)[name]).read_bytes()
+        assert (b"<Iptc4xmpExt:AISystemUsed>colorize<" in content) == label
+        assert (b"<Iptc4xmpExt:AISystemUsed>the archive<" in content) != label
+        bare = output_of(colorize({name: image(pixels, "JPEG")}, format=format)[name]).read_bytes()
+        assert (b"TrainedAlgorithmicMedia" in bare) == label
+
+
+def test_what_is_no_photograph_is_skipped_and_one_that_cannot_be_read_is_an_error(colorize):
+    files = {
+        "box/a.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(4000),
+        "box/b.cr2": b"II*\0\x10\0\0\0CR\2\0" + bytes(4000),
+        "box/damaged.jpg": bytes(4000),
+        "box/._a.jpg": b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(4000),
+        "box/finding-aid.pdf": b"%PDF-1.7\n" + bytes(4000),
+        "box/notes.txt": b"Dear diary",
+    }
+    rows = colorize(files)
+    assert {Path(name).name: row["status"] for name, row in rows.items()} == {
+        "a.heic": "error", "b.cr2": "error", "damaged.jpg": "error",
+        "._a.jpg": "skipped", "finding-aid.pdf": "skipped", "notes.txt": "skipped",
+    }  # fmt: skip
+    assert "Canon CR2" in rows["box/b.cr2"]["error"] and "PDF" in rows["box/finding-aid.pdf"]["error"]
 
 
 def test_parquet_holds_what_png_would(colorize):
