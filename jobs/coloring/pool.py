@@ -80,7 +80,7 @@ def plainly() -> Iterator[None]:
     except Exception as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, JobFailed):
-            raise JobFailed(*cause.args) from None
+            raise JobFailed(str(cause).partition("\n")[0]) from None  # Ray adds lines on its own settings
         raise
 
 
