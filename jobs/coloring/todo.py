@@ -12,6 +12,8 @@ from jobs.coloring.job import SUFFIX, Job, container
 from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.catalog import Catalog
+from jobs.storage.files import is_local
+from jobs.storage.output import PARTS
 
 
 def check_apart(source: str, files: pa.Table, output: str) -> None:
@@ -22,10 +24,15 @@ def check_apart(source: str, files: pa.Table, output: str) -> None:
             raise UsageError(
                 f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside"
             )
-    for folder in ("images", "variants", "confidence", "parquet", "catalog", "settings", "review"):
+    for folder in PARTS["archive"]:
         inside = pc.starts_with(files["uri"], f"{output}/{folder}/".encode())
         if pc.any(inside).as_py() or listing.covers(f"{output}/{folder}", source):
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
+    if is_local(source) and is_local(output):  # links may lead there
+        ours = tuple(f"{os.path.realpath(output)}/{part}/" for part in PARTS["archive"])
+        for folder in pc.unique(pc.replace_substring_regex(files["uri"], "/[^/]*$", "")).to_pylist():
+            if f"{os.path.realpath(os.fsdecode(folder))}/".startswith(ours):
+                raise UsageError(f"{os.fsdecode(folder)} leads into {output}: choose another OUTPUT")
 
 
 def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: bool) -> pa.Table:

@@ -111,3 +111,4 @@ def forget(output: str) -> None:
     place = Place(output)
     for path in place.files(MADE):
         place.remove(path, lambda data: pq.read_schema(pa.BufferReader(data)).names == KEPT.names)
+    place.remove_folder(f"{place.root}/{MADE}", set())

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -80,10 +79,11 @@ class Catalog:
         wanted = list(dict.fromkeys(["id", *columns]))
         tables = self._tables(wanted)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
-        numbered = table.append_column("row", pa.array(np.arange(len(table))))
+        # Numbers in Arrow's memory: its threads may let go of NumPy's when the interpreter has gone already, and abort.
+        numbered = table.append_column("row", pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(table))))
         newest = numbered.group_by("id").aggregate([("row", "max")])["row_max"]
         if len(newest) < len(table):
-            table = table.take(newest)
+            table = table.take(pc.subtract(newest, 1))
         del numbered
         pa.default_memory_pool().release_unused()  # hundreds of megabytes for a million rows
         return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))

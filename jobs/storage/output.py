@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from jobs.cli import UsageError
-from jobs.storage.files import file_system, is_local, write_bytes
+from jobs.storage.files import UNFINISHED, file_system, is_local, write_bytes
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
 BEAT = 5.0  # seconds between two renewals of a lease
@@ -87,6 +87,7 @@ class Place:
         self.check(kind, source, moved, adopted)
         self._make()
         with self.hold() as lease:
+            self._sweep()
             marker = self.marker or {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
             if marker.get("source") != source:
                 write_bytes(f"{self.uri}/{MARKER}", json.dumps(marker | {"source": source}, indent=1).encode())
@@ -113,6 +114,13 @@ class Place:
         with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=".colorize-case-", dir=there) as file:
             return Path(file.name).with_name(Path(file.name).name.upper()).exists()
         return False
+
+    def _sweep(self) -> None:
+        """Delete what a kill left of files that are named by their content, and so are never begun again."""
+        for folder in ("catalog", "parquet"):
+            for path in self.files(folder):
+                if path.rpartition("/")[2].startswith(UNFINISHED):
+                    self.remove(path, lambda data: True)
 
     def _make(self) -> None:
         """A bucket is not made, since its name may be mistyped."""

@@ -11,7 +11,7 @@ from fsspec.core import url_to_fs
 from jobs.cli import UsageError
 from jobs.storage import listing
 from jobs.storage.catalog import SCHEMA, Catalog
-from jobs.storage.files import printable, unprintable
+from jobs.storage.files import UNFINISHED, printable, unprintable
 from jobs.storage.output import Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -69,7 +69,12 @@ def mend(output: str, findings: Findings) -> list[str]:
         catalog.append(_with(findings.gone, status="skipped", error=GONE))
     if not findings.damaged:
         catalog.compact()
-    return [path for path in findings.unneeded if not place.remove(path, is_made_by_us)]
+    kept = []
+    for path in findings.unneeded:
+        unfinished = path.rpartition("/")[2].startswith(UNFINISHED)
+        if not place.remove(path, (lambda data: True) if unfinished else is_made_by_us):
+            kept.append(path)
+    return kept
 
 
 def is_made_by_us(data: bytes) -> bool:
