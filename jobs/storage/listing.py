@@ -101,10 +101,12 @@ def _listing(source: str) -> pa.Table:
 def covers(source: str, uri: str) -> bool:
     """Whether a file at ``uri`` would be listed under ``source``, a folder or a glob."""
     fs, root = url_to_fs(source)
-    if not is_local(source) or not is_local(uri):
-        path = url_to_fs(uri)[1] if get_protocol(uri) == get_protocol(source) else ""
-    else:
+    if is_local(source) and is_local(uri):
         root, path = os.path.realpath(root), os.path.realpath(absolute(uri))
+    elif get_protocol(source) == get_protocol(uri):
+        path = url_to_fs(uri)[1]
+    else:
+        return False
     if _is_glob(root) and not fs.exists(root):
         return re.match(glob_translate(root), path) is not None
     return path == root or path.startswith(root.rstrip("/") + "/")

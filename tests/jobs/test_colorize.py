@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image
 
-from colorize_core import encoding, photo
+from colorize_core import photo, xmp
 from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, colorize
@@ -112,7 +112,7 @@ def test_photographs_carry_what_the_scan_carried_and_say_who_coloured_them(job):
     assert image.getexif()[ExifTags.Base.DateTime] == "1969:07:20 20:17:40"
     assert ExifTags.Base.Orientation not in image.getexif() and image.size == (451, 300)
     description = image.getxmp()["xmpmeta"]["RDF"]["Description"]
-    assert description["DigitalSourceType"] == encoding.DIGITAL_SOURCE_TYPE
+    assert description["DigitalSourceType"] == xmp.DIGITAL_SOURCE_TYPE
     assert WeightsFile.read().model in description["AISystemVersionUsed"]
     tiff = Image.open(output / "images/coffee-16-bit.tif.png")
     assert round(tiff.info["dpi"][0]) == 600
@@ -218,7 +218,7 @@ def test_difficult_files(ray_local, shared, tmp_path):
                 assert image.size == (row["width"], row["height"])
         else:
             assert row["status"] == "error" and len(row["error"]) > 40
-    assert sum(row["status"] == "ok" for row in rows) == 151
+    assert sum(row["status"] == "ok" for row in rows) == 152
 
 
 def hold_the_gil(seconds: int) -> None:

@@ -27,7 +27,9 @@ from jobs import average, cli, train
 from jobs.cli import UsageError
 from jobs.training import shards
 from jobs.training.config import TrainConfig
+from jobs.training.finish import calibrated
 from jobs.training.loop import train_worker
+from jobs.training.run import _printed
 
 # Two epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
 # of workers makes no difference.
@@ -145,7 +147,7 @@ def test_a_loss_that_explodes_is_said_and_ends_the_run(undisturbed, tmp_path):
     (said,) = train_here(undisturbed, tmp_path / "exploded", **options)
     assert isinstance(said, UsageError) and "no longer finite at step 10: lower --learning-rate" in str(said)
     queue = Queue(actor_options={"num_cpus": 0})
-    with pytest.raises(UsageError, match="no longer finite"), train._printed(queue):
+    with pytest.raises(UsageError, match="no longer finite"), _printed(queue):
         queue.put(said)
 
 
@@ -209,7 +211,7 @@ def test_a_network_that_gives_a_distribution_is_calibrated(undisturbed, tmp_path
     config = TrainConfig(source="", storage="", network="lite0", size=64)
     torch.manual_seed(0)
     packed = pack_weights(network.build("lite0"), "lite0", config.network_settings, 64, {})
-    (tmp_path / "a.safetensors").write_bytes(train.calibrated(packed, prepared, config))
+    (tmp_path / "a.safetensors").write_bytes(calibrated(packed, prepared, config))
     assert Colorizer.load(str(tmp_path / "a.safetensors"), "cpu").calibration != Calibration()
 
 
@@ -249,7 +251,16 @@ def test_an_average_says_what_it_does_not_take(undisturbed, weights, run, hint):
 
 def test_a_run_leaves_nothing_else(undisturbed):
     left = {path.name.split("_")[0] for path in undisturbed.iterdir()} - {"", ".validate", "checkpoint"}
-    made = {"data", "index.html", "learning-curve.png", "metrics.jsonl", "settings.json", "sheets", "tensorboard"}
+    made = {
+        "colorize.json",
+        "data",
+        "index.html",
+        "learning-curve.png",
+        "metrics.jsonl",
+        "settings.json",
+        "sheets",
+        "tensorboard",
+    }
     assert left == made | {"weights.safetensors"}
 
 
