@@ -29,7 +29,7 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
     """Write the page on which people judge a finished job by looking: OUTPUT/review/index.html."""
     output = absolute(config.output)
     if not Catalog(output).state:
-        raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that jobs.colorize has done")
+        raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
     try:
         with Place(output).hold():
             print(f"review: {page.write(output)}")

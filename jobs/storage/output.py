@@ -74,9 +74,8 @@ class Place:
                 self.fs.invalidate_cache(path)
                 if self.fs.exists(path) and (not self.fs.isdir(path) or self.fs.ls(path, detail=False)):
                     raise UsageError(
-                        f"{self.uri}/{part}".rstrip("/")
-                        + f" is there already, and is not {WHAT[kind]} of ours: choose "
-                        "another place, so that nothing there is replaced"
+                        f"{self.uri}/{part}".rstrip("/") + " is there already, and was not made by this program: "
+                        "choose another place, so that nothing there is replaced"
                     )
 
     @contextlib.contextmanager

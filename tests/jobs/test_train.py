@@ -281,4 +281,4 @@ def test_photographs_are_never_taken_for_a_run(tmp_path):
     refused(tmp_path, "runs", "is inside .*, or around it")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/a.png").write_bytes(b"x")
-    refused(tmp_path / "elsewhere", "flowers", "is there already, and is not a training run of ours")
+    refused(tmp_path / "elsewhere", "flowers", "is there already, and was not made by this program")

@@ -51,9 +51,9 @@ def test_what_is_there_already_and_not_ours_is_left_alone(place):
         pass  # nothing of it is in the way
     place.fs.rm_file(f"{place.root}/{MARKER}")
     place.fs.pipe_file(f"{place.root}/images/holiday.png", b"mine")
-    with pytest.raises(UsageError, match=r"images is there already, and is not an archive's colours of ours"):
+    with pytest.raises(UsageError, match="images is there already, and was not made by this program"):
         place.check("archive", "/a")
-    with pytest.raises(UsageError, match="is there already, and is not a training run of ours"):
+    with pytest.raises(UsageError, match="is there already, and was not made by this program"):
         place.check("run", "/a")
     place.check("archive", "/a", adopted=True)
 
