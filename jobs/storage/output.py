@@ -72,7 +72,7 @@ class Place:
             for part in PARTS[kind]:
                 path = f"{self.root}/{part}".rstrip("/")
                 self.fs.invalidate_cache(path)
-                if self.fs.exists(path) and (not self.fs.isdir(path) or self.fs.ls(path, detail=False)):
+                if self.fs.exists(path) and (not self.fs.isdir(path) or self._holds_anything(path)):
                     raise UsageError(
                         f"{self.uri}/{part}".rstrip("/") + " is there already, and was not made by this program: "
                         "choose another place, so that nothing there is replaced"
@@ -101,6 +101,11 @@ class Place:
             yield lease
         finally:
             lease.give_up()
+
+    def _holds_anything(self, folder: str) -> bool:
+        """Beside the lease of a job that was killed before it could say whose the place is."""
+        names = (path.rstrip("/").rpartition("/")[2] for path in self.fs.ls(folder, detail=False))
+        return any(not name.startswith(LEASE) for name in names)
 
     @property
     def folds_case(self) -> bool:
@@ -190,13 +195,13 @@ class Lease:
     def take(self) -> None:
         """Raises ``UsageError`` where another job holds the place."""
         found = self._read()
-        if found and self._is_alive(found):
+        if found is not None and self._is_alive(found):
             raise UsageError(
-                f"another job works on {self.place.uri} (process {found['process']} on {found['machine']}): wait for "
-                "its end, or stop it"
+                f"another job works on {self.place.uri} (process {found.get('process')} on {found.get('machine')}): "
+                "wait for its end, or stop it"
             )
-        if found:
-            self._remove(found["token"])
+        if found is not None:
+            self._remove(found)
         if not self._create():
             raise UsageError(f"another job has just begun to work on {self.place.uri}: wait for its end, or stop it")
         self._thread.start()
@@ -204,7 +209,7 @@ class Lease:
     def check(self) -> None:
         """Raise ``UsageError`` where another job has taken the place since, as it may where this one was suspended."""
         found = self._read()
-        if not found or found["token"] != self.token:
+        if not found or found.get("token") != self.token:
             raise UsageError(f"another job has taken {self.place.uri} while this one was held up: it goes on there")
 
     def give_up(self) -> None:
@@ -212,7 +217,7 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         with contextlib.suppress(Exception):  # S3's errors are of many kinds; a lease that stays is found dead
-            self._remove(self.token)
+            self._remove({"token": self.token})
 
     def _renew(self) -> None:
         while not self._ended.wait(BEAT):
@@ -226,15 +231,19 @@ class Lease:
         return json.dumps(said | {"born": _born(os.getpid()), "boot": _boot()}).encode()
 
     def _read(self) -> dict | None:
+        """What the lease says; nothing where it is not whole, as a full disk may leave it."""
         try:
             return json.loads(self.place.fs.cat_file(self.path))
-        except (FileNotFoundError, ValueError):
+        except FileNotFoundError:
             return None
+        except ValueError:
+            return {}
 
     def _is_alive(self, found: dict) -> bool:
-        if (found["machine"], found["boot"]) == (socket.gethostname(), _boot()):
+        if (found.get("machine"), found.get("boot")) == (socket.gethostname(), _boot()):
             return _lives(found["process"]) and _born(found["process"]) == found["born"]
-        print(f"{self.place.uri} is held by a job on {found['machine']}; seeing whether that still works", flush=True)
+        where = found.get("machine", "another machine")
+        print(f"{self.place.uri} is held by a job on {where}; seeing whether that still works", flush=True)
         deadline = time.monotonic() + DEAD
         while time.monotonic() < deadline:
             time.sleep(BEAT / 5)
@@ -259,10 +268,16 @@ class Lease:
         with contextlib.suppress(FileExistsError), self.place.fs.open(self.path, "xb") as file:
             file.write(self._content())
         found = self._read()
-        return found is not None and found["token"] == self.token
+        return found is not None and found.get("token") == self.token
 
-    def _remove(self, token: str) -> None:
-        self.place.remove(self.path, lambda data: json.loads(data)["token"] == token)
+    def _remove(self, found: dict) -> None:
+        def is_the_same(data: bytes) -> bool:
+            try:
+                return json.loads(data).get("token") == found.get("token")
+            except ValueError:
+                return not found
+
+        self.place.remove(self.path, is_the_same)
 
 
 def _lives(process: int) -> bool:

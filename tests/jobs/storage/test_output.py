@@ -105,6 +105,17 @@ with Place({str(tmp_path / "out")!r}).claim("archive", "/a"):
         assert time.monotonic() - started < output.DEAD, "on the same machine that is known at once"
 
 
+def test_a_job_killed_before_it_could_say_whose_the_place_is(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / f"out/{LEASE}").write_text("{")
+    (tmp_path / f"out/{LEASE}.cafe").write_text("")
+    place = Place(str(tmp_path / "out"))
+    place.check("run", "/a")
+    with place.claim("run", "/a") as lease:
+        lease.check()
+    assert not place.fs.exists(lease.path)
+
+
 def test_a_job_on_another_machine_is_alive_while_its_lease_changes(place, capsys):
     place.fs.makedirs(place.root, exist_ok=True)
     elsewhere = {"token": "theirs", "beats": 0, "machine": "elsewhere", "process": 1, "born": "1", "boot": "1"}
