@@ -97,8 +97,8 @@ def sweep(catalog: Catalog, output: str) -> None:
     """
     folder, place = f"{output}/parquet", Place(output)
     present = {path.rpartition("/")[2]: path for path in place.files("parquet") if _OURS.search(path)}
-    rows = catalog.read(["id", "output", "status"])
-    rows = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.starts_with(rows["output"], f"{folder}/")))
+    rows = catalog.read(["id", "output"])
+    rows = rows.filter(pc.fill_null(pc.starts_with(rows["output"], f"{folder}/"), False))
     files = rows.group_by("output").aggregate([("id", "list")]).to_pylist()
     current = {file["output"].rpartition("/")[2]: file["id_list"] for file in files}
 
@@ -115,7 +115,9 @@ def sweep(catalog: Catalog, output: str) -> None:
     lost = [id for name, ids in current.items() if counts[name] < len(ids) for id in ids]
     if lost:
         reason = "its Parquet file is missing or torn: the same command colours it again"
-        catalog.append(_changed(catalog, lost, {"status": "error", "error": reason, "source_version": ""}))
+        catalog.append(
+            _changed(catalog, lost, {"status": "error", "error": reason, "source_version": "", "output": None})
+        )
     for name, ids in current.items():
         if counts[name] > len(ids):
             with place.fs.open(present[name], "rb") as file:
