@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from colorize_core import __version__, color, distribution, network
 from colorize_core.distribution import Calibration
+from colorize_core.hints import CELL, Hint, planes
 from colorize_core.photo import Photo
 from colorize_core.weights_file import HEADER, WeightsError, WeightsFile
 
@@ -93,8 +95,10 @@ class Colorizer:
         try:
             model = network.build(file.config["network"], **file.config["settings"])
             state = load(file.data)
+            state.pop("prior", None)  # in older files, as is the gain: for colours that were weighed by their rarity
             model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in state.items()})
-            calibration = Calibration(**file.config.get("calibration", {}))
+            measured = {key: value for key, value in file.config.get("calibration", {}).items() if key != "gain"}
+            calibration = Calibration(**measured)
         except (SafetensorError, TypeError, RuntimeError, ValueError) as error:
             raise WeightsError.unusable(file.path, error) from error
         if device is None:
@@ -129,20 +133,20 @@ class Colorizer:
         return torch.cat(found)
 
     @torch.inference_mode()
-    def output(self, lightness: Tensor) -> Tensor:
-        """What the network itself gives for CIE L*, (N, 1, H, W) with N <= ``batch``, on the device; see its
-        ``forward``.
+    def output(self, lightness: Tensor, *hints: Tensor) -> Tensor:
+        """What the network itself gives for CIE L*, (N, 1, H, W) with N <= ``batch``, and planes of hints where it is
+        given some; on the device. See its ``forward``.
         """
-        batch = lightness.to(self.device, memory_format=torch.channels_last)
+        batches = [batch.to(self.device, memory_format=torch.channels_last) for batch in (lightness, *hints)]
         if self.device.type == "cpu":
-            batch = batch[[0, len(batch) - 1]]
+            batches = [batch[[0, len(batch) - 1]] for batch in batches]
         with autocast(self.device):
-            return self._folded(batch)[: len(lightness)]
+            return self._folded(*batches)[: len(lightness)]
 
-    def _how(self, vividness: float | None) -> tuple[Tensor, Tensor, float, float]:
+    def _how(self, vividness: float | None) -> tuple[Tensor, float, float]:
         """What ``distribution`` takes beside the logits."""
         chosen = distribution.DEFAULT_VIVIDNESS if vividness is None else vividness
-        return self.network.bins, self.network.prior, chosen, self.calibration.gain
+        return self.network.bins, chosen, self.calibration.amplification
 
     @torch.inference_mode()
     def predict(
@@ -151,21 +155,27 @@ class Colorizer:
         vividness: float | None = None,
         variants: int = 1,
         confidence_map: bool = False,
+        hints: Sequence[Sequence[Hint]] | None = None,
     ) -> list[Colouring]:
         """Colours for grey scans of any sizes, (H, W) uint8 or uint16 each, as ``predict_ab`` gives them.
 
-        Raises ``ValueError`` as ``WeightsFile.check`` does.
+        ``hints`` are the colours that are known in each scan, none in some of them or in all. Raises ``ValueError`` as
+        ``WeightsFile.check`` and ``hints.planes`` do.
         """
-        self.file.check(vividness, variants)
+        hints = hints or [()] * len(greys)
+        self.file.check(vividness, variants, any(hints))
         inputs = [network_input(grey, self.input_side) for grey in greys]
-        batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, lightness in enumerate(inputs):
-            batches[lightness.shape].append(i)
+        batches: dict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
+        for i, (lightness, known) in enumerate(zip(inputs, hints, strict=True)):
+            batches[lightness.shape, bool(known)].append(i)  # apart, so that a scan's colours depend on its own hints
         found: list = [None] * len(greys)
-        for alike in batches.values():
+        for ((h, w), hinted), alike in batches.items():
             for begin in range(0, len(alike), self.batch):
                 members = alike[begin : begin + self.batch]
-                output = self.output(torch.from_numpy(np.stack([inputs[i] for i in members]))[:, None])
+                given = [np.stack([inputs[i] for i in members])[:, None]]
+                if hinted:
+                    given.append(np.stack([planes(hints[i], greys[i].shape, (h // CELL, w // CELL)) for i in members]))
+                output = self.output(*map(torch.from_numpy, given))
                 # One by one on a CPU, for the same reason as there are two at a time above.
                 parts = output.split(1 if self.device.type == "cpu" else self.batch)
                 colourings = (self._colourings(part, vividness, variants, confidence_map) for part in parts)
@@ -197,10 +207,10 @@ class Colorizer:
         sparse = probability[:, ::step, ::step], self.network.bins, ab[..., ::step, ::step]
         return distribution.expected_difference(*sparse)
 
-    def colorize(self, photograph: Photo, vividness: float | None = None) -> np.ndarray:
+    def colorize(self, photograph: Photo, vividness: float | None = None, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""
         grey = photograph.grey
-        return color.merge(grey, self.predict([grey], vividness)[0].chroma[0])
+        return color.merge(grey, self.predict([grey], vividness, hints=[hints])[0].chroma[0])
 
 
 def network_input(grey: np.ndarray, side: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """From a network's distribution over ab to colours: how vivid, how sure, and which others there are.
 
-The dial: at vividness 0 each pixel gets the mean of its sharpened distribution, the most accurate colour. Towards 1
-rare colours gain weight, by a power of how often their bins occur in photographs (logit adjustment, Menon et al. 2021;
-the class rebalancing of Zhang et al. 2016, but undone or applied when decoding, without another training), and the
-result is amplified until a set of photographs that was held out from training is as colourful as in truth.
+The dial: at vividness 0 each place gets the mean of its sharpened distribution, the most accurate colour. Such a mean
+has less chroma than the colours that it is a mean of. Towards 1 this is made up for, until a set of photographs that
+was held out from training is as colourful as in truth. Not alike everywhere: a weak mean stands for colours that
+cancel out, and amplified it would be a stain; and where the distribution is narrow there is nothing to make up for.
+At the same colourfulness that is nearer to the truth than weighing rare colours up (logit adjustment, Menon et al.
+2021; the class rebalancing of Zhang et al. 2016), which also turns dark clothes red and walls into rainbows.
 """
 
 from dataclasses import dataclass
@@ -15,8 +17,8 @@ from colorize_core.weights_file import MAX_VARIANTS
 
 DEFAULT_VIVIDNESS = 0.7
 SHARPNESS = 2  # power of the probabilities whose mean is the colour: above 1 it raises accuracy and colour
-RARITY = 1.0  # at vividness 1: power of a bin's frequency that these are divided by
-SMOOTHING = 0.1  # share of a uniform distribution that is mixed into the frequencies
+WEAK = 20.0  # CIE units: a mean of this chroma is amplified half as much as the strongest
+NARROW = 10.0  # CIE units: so is that of a distribution with this deviation, beside the widest
 TOLERABLE = 10.0  # CIEDE2000 that a photograph's confidence is about
 SPARSE = 2  # a photograph's confidence looks at every second place in each direction
 SHIFT = 10.0  # CIE units in ab by which a variant differs, on average over the picture
@@ -27,8 +29,8 @@ MAX_TILT = 0.2  # of the logarithm of a probability, per CIE unit: how far a var
 class Calibration:
     """What a network's colours need, measured on photographs that were held out from its training (``calibrate``)."""
 
-    gain: float = 1.0
-    """What ab is multiplied by at vividness 1."""
+    amplification: float = 3.0
+    """Of a strong mean of a wide distribution, at vividness 1."""
     middle: float = 10.0
     """Expected colour difference at which the confidence is one half."""
     width: float = 1.5
@@ -40,29 +42,34 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.permute(0, 2, 3, 1).float().softmax(-1)
 
 
-def chroma(probability: Tensor, bins: Tensor, prior: Tensor, vividness: float | Tensor, gain: float) -> Tensor:
+def chroma(probability: Tensor, bins: Tensor, vividness: float | Tensor, amplification: float) -> Tensor:
     """Probabilities of bins of ab, (N, h, w, Q), to ab in CIE units, (N, 2, h, w).
 
-    ``bins`` is (Q, 2) in CIE units, ``prior`` the frequencies of bins in photographs, (Q,), ``vividness`` in [0, 1] and
-    ``gain`` that of a ``Calibration``.
+    ``bins`` is (Q, 2) in CIE units, ``vividness`` in [0, 1] and ``amplification`` that of a ``Calibration``.
     """
-    return _mean(probability**SHARPNESS, bins, _weights(prior, vividness)) * _gain(vividness, gain)
+    more = vividness * (amplification - 1) * _room(probability, bins)
+    return _amplified(_mean(probability**SHARPNESS, bins), more)
 
 
-def _weights(prior: Tensor, vividness: float | Tensor) -> Tensor:
-    """Of bins, (Q,)."""
-    return ((1 - SMOOTHING) * prior + SMOOTHING / len(prior)) ** (-vividness * RARITY)
+def _room(probability: Tensor, bins: Tensor) -> Tensor:
+    """How wide distributions are, from 0 to 1, (N, 1, h, w)."""
+    a, b, square = (probability @ torch.cat([bins, (bins**2).sum(1, keepdim=True)], 1)).unbind(-1)
+    variance = (square - a**2 - b**2).clamp(min=0)[:, None]
+    return variance / (variance + NARROW**2)
 
 
-def _gain(vividness: float | Tensor, gain: float) -> float | Tensor:
-    return 1 + vividness * (gain - 1)
+def _amplified(ab: Tensor, more: Tensor) -> Tensor:
+    strength = ab.norm(dim=1, keepdim=True)
+    return ab * (1 + more * strength / (strength + WEAK))
 
 
-def _mean(mass: Tensor, bins: Tensor, weights: Tensor) -> Tensor:
-    """ab, (N, 2, h, w), the mean of bins by their mass, (N, h, w, Q), times ``weights``, (Q,) or (N, 1, Q)."""
-    moments = torch.stack([weights * bins[:, 0], weights * bins[:, 1], weights], -2)  # (3, Q) or (N, 1, 3, Q)
-    *ab, total = (mass @ moments.mT).unbind(-1)
-    return torch.stack(ab, 1) / total[:, None]
+def _mean(mass: Tensor, bins: Tensor, weights: Tensor | None = None) -> Tensor:
+    """ab, (N, 2, h, w), the mean of bins by their mass, (N, h, w, Q), times ``weights``, (N, Q)."""
+    moments = torch.cat([bins, torch.ones_like(bins[:, :1])], 1)  # (Q, 3)
+    if weights is not None:
+        moments = weights[:, None, :, None] * moments  # (N, 1, Q, 3)
+    a, b, total = (mass @ moments).unbind(-1)
+    return torch.stack([a, b], 1) / total[:, None]
 
 
 def expected_difference(probability: Tensor, bins: Tensor, ab: Tensor) -> Tensor:
@@ -81,9 +88,7 @@ def confidence(difference: Tensor, calibration: Calibration) -> Tensor:
     return torch.sigmoid((calibration.middle - difference) / calibration.width)
 
 
-def variants(
-    probability: Tensor, bins: Tensor, prior: Tensor, vividness: float, gain: float, count: int
-) -> list[Tensor]:
+def variants(probability: Tensor, bins: Tensor, vividness: float, amplification: float, count: int) -> list[Tensor]:
     """``count`` colourings, ab in CIE units, (N, 2, h, w) each; the first is that of ``chroma``.
 
     The others tilt the distributions of all places in one direction of the ab plane, there and back: that in which a
@@ -93,30 +98,29 @@ def variants(
     """
     if not 1 <= count <= MAX_VARIANTS:
         raise ValueError(f"there are 1 to {MAX_VARIANTS} variants, not {count}")
-    mass, weights, scale = probability**SHARPNESS, _weights(prior, vividness), _gain(vividness, gain)
-    found = [_mean(mass, bins, weights) * scale]
+    mass, more = probability**SHARPNESS, vividness * (amplification - 1) * _room(probability, bins)
+    found = [_amplified(_mean(mass, bins), more)]
     if count == 1:
         return found
-    along, across = _axes(mass, bins, weights)
+    along, across = _axes(mass, bins)
     for direction in (along, -along, across, -across)[: count - 1]:
         low, high = torch.zeros(len(mass)).to(mass), torch.full([len(mass)], MAX_TILT).to(mass)
         for _ in range(7):
             tilt = (low + high) / 2
-            tilted = weights * torch.exp(tilt[:, None] * (direction @ bins.T))  # (N, Q)
-            shifted = _mean(mass, bins, tilted[:, None]) * scale
+            tilted = torch.exp(tilt[:, None] * (direction @ bins.T))  # (N, Q)
+            shifted = _amplified(_mean(mass, bins, tilted), more)
             enough = (shifted - found[0]).norm(dim=1).mean((1, 2)) >= SHIFT
             low, high = torch.where(enough, low, tilt), torch.where(enough, tilt, high)
         found.append(shifted)
     return found
 
 
-def _axes(mass: Tensor, bins: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _axes(mass: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors (N, 2) each: the direction of ab in which a photograph's distributions are the widest, and the one
     across; towards yellow, or red.
     """
-    mean = _mean(mass, bins, weights)
-    weighted = mass * weights
-    share = (weighted / weighted.sum(-1, keepdim=True)).mean((1, 2))  # of bins in the photograph, (N, Q)
+    mean = _mean(mass, bins)
+    share = (mass / mass.sum(-1, keepdim=True)).mean((1, 2))  # of bins in the photograph, (N, Q)
     second = torch.einsum("nq,qc,qd->ncd", share, bins, bins)
     spread = second - torch.einsum("nchw,ndhw->ncd", mean, mean) / mean[0, 0].numel()
     vectors = torch.linalg.eigh(spread.cpu())[1].to(mass)  # columns, the widest last

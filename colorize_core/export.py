@@ -2,8 +2,8 @@
 
 Inputs: ``lightness``, CIE L* in [0, 100], float32 (N, 1, H, W), H and W multiples of 32; and, for networks that give a
 distribution, ``vividness``, a float32 scalar in [0, 1]. Output: ``ab`` in CIE units, float32 (N, 2, h, w), as
-``Colorizer.predict_ab`` in float32. N, H and W are free. Before it is written, the file is run in ONNX Runtime and
-compared with PyTorch, at two sizes.
+``Colorizer.predict_ab`` in float32; hints are left out. N, H and W are free. Before it is written, the file is run in
+ONNX Runtime and compared with PyTorch, at two sizes.
 """
 
 import tempfile
@@ -23,13 +23,13 @@ TOLERANCE = 0.05  # CIE units in ab between ONNX Runtime and PyTorch, both in fl
 class _Network(nn.Module):
     def __init__(self, colorizer: Colorizer):
         super().__init__()
-        self.network, self.gain = colorizer.network, colorizer.calibration.gain
+        self.network, self.amplification = colorizer.network, colorizer.calibration.amplification
 
     def forward(self, lightness: Tensor, vividness: Tensor | None = None) -> Tensor:
         output = self.network(lightness)
         if vividness is None:
             return self.network.chroma(output).clamp(-128, 127)
-        how = self.network.bins, self.network.prior, vividness, self.gain
+        how = self.network.bins, vividness, self.amplification
         return distribution.chroma(distribution.probabilities(output), *how).clamp(-128, 127)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colorize_core import objective
+from colorize_core.hints import UNIT
 
 if TYPE_CHECKING:
     from torchvision.models import ResNet
@@ -25,8 +26,8 @@ Upsampling = Literal["deconv", "nearest"]
 
 
 class Network(nn.Module):
-    """What a network has beside its ``forward``. Those that give a distribution over ab, and no others, have ``bins``,
-    ``prior`` and ``cross_entropy``.
+    """What a network has beside its ``forward``. Those that give a distribution over ab, and no others, have ``bins``
+    and ``cross_entropy``.
     """
 
     stride: int
@@ -35,8 +36,6 @@ class Network(nn.Module):
     """With which the names of the encoder's parameters begin."""
     bins: Tensor
     """Their centres, ab in CIE units, (Q, 2); see ``objective.bins``."""
-    prior: Tensor
-    """How often each bin occurs in training, a moving average; (Q,), sums to 1."""
     cross_entropy: Callable[[Tensor, Tensor], Tensor]
     """Of an ``output`` against the true ab, (N, 2, H, W) in CIE units; a scalar, in nats."""
 
@@ -161,13 +160,15 @@ class LiteColorizer(LiteEncoder, Network):
     Lite0, 4.9 M with Lite2.
 
     A summary of the whole picture is added where the decoder begins, so that colours fit the scene. ``pretrained``
-    starts the encoder from ImageNet weights, see there.
+    starts the encoder from ImageNet weights, see there. With ``hints`` the network takes in colours that are known at
+    some places; without any it computes what a network without them does.
     """
 
     stride = 32
     encoder_layers = ("stem.", "stages.")
+    hints: "_Hints"  # where it takes some
 
-    def __init__(self, version: int, pretrained: bool = False):
+    def __init__(self, version: int, pretrained: bool = False, hints: bool = False):
         super().__init__(version, 1, pretrained)
         *skips, deepest = self.widths
 
@@ -185,34 +186,94 @@ class LiteColorizer(LiteEncoder, Network):
         ])  # fmt: skip
         self.head = nn.Conv2d(48, len(objective.bins()), 1)
         self.register_buffer("bins", objective.bins(), persistent=False)
-        self.register_buffer("prior", torch.full([len(objective.bins())], 1 / len(objective.bins())))
+        if hints:
+            self.hints = _Hints(160, 64, 48)
 
-    def forward(self, lightness: Tensor) -> Tensor:
-        """CIE L* in [0, 100], (N, 1, H, W), to logits over the bins of ab, (N, Q, H/4, W/4)."""
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """CIE L* in [0, 100], (N, 1, H, W), and planes of ``hints``, (N, 3, H/4, W/4), to logits over the bins of ab,
+        (N, Q, H/4, W/4).
+        """
         *skips, x = self.features(lightness / 50 - 1)
-        scene = self.scene(x.mean((2, 3)))[..., None, None]
-        x = self.deepest(x) + scene
-        for block, skip in zip(self.decoder, reversed(skips), strict=True):
+        scene = self.scene(x.mean((2, 3)))
+        if hints is not None:
+            scene = scene + self.hints.scene(_mean_hint(hints, (2, 3)))
+        x = self.deepest(x) + scene[..., None, None]
+        for i, (block, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
+            if hints is not None and i == len(self.decoder) - 1:
+                spread = self.hints.spread(x, hints)
+                x = x + self.hints.join(spread)
             x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], 1))
-        return self.head(x)
+        if hints is None:
+            return self.head(x)
+        return self.head(x) + self.hints.told(x, hints, spread, self.bins)
 
     def chroma(self, output: Tensor) -> Tensor:
         """The mean of the distribution: ab in CIE units, (N, 2, H/4, W/4)."""
         return torch.einsum("nqhw,qc->nchw", output.float().softmax(1), self.bins)
 
     def cross_entropy(self, output: Tensor, ab: Tensor) -> Tensor:
-        """Of the distributions against the true ab, (N, 2, H, W) in CIE units, averaged over 4 x 4 pixels; in nats.
-
-        In training it also follows the bins' frequencies, as batch norm follows its statistics.
-        """
+        """Of the distributions against the true ab, (N, 2, H, W) in CIE units, averaged over 4 x 4 pixels; in nats."""
         index, weight = (x.permute(0, 2, 3, 1) for x in objective.encode(F.avg_pool2d(ab, 4)))
-        if self.training:
-            with torch.no_grad():
-                seen = torch.zeros_like(self.prior).index_add_(0, index.flatten(), weight.flatten())
-                self.prior.lerp_(seen / seen.sum(), 0.001)
         # Over the last dimension of a view: over the first one of channels_last it takes three times as long.
         log_probabilities = output.float().permute(0, 2, 3, 1).log_softmax(-1)
         return -(log_probabilities.gather(-1, index) * weight).sum(-1).mean()
+
+
+class _Hints(nn.Module):
+    """How colours that are known at some places act on the rest of a picture, in three ways; without hints, not at all.
+
+    Their mean joins the summary of the scene. By attention they spread to the places that look alike or lie near, at an
+    eighth of the size, and join the features there. And the distributions are multiplied with normal ones around the
+    colours that are known at the very place, and that have been spread, of precisions that the network chooses there.
+
+    ``scene``, ``features`` and ``last`` are the channels of the summary, at an eighth of the size, and before the head.
+    """
+
+    DEVIATION = 5.0  # CIE units, of a normal distribution at a precision of one
+
+    def __init__(self, scene: int, features: int, last: int):
+        super().__init__()
+        self.scene = nn.Linear(3, scene, bias=False)
+        self.join = nn.Conv2d(3, features, 1, bias=False)
+        for layer in (self.scene, self.join):
+            nn.init.zeros_(layer.weight)
+        self.likeness = nn.Conv2d(features, 32, 1, bias=False)
+        # What likeness, distance and neither add to the score of a hint; a place may choose none, at 0. In hundredths,
+        # so that they learn as fast as weights do.
+        self.scores = nn.Parameter(torch.tensor([0.055, 0.145, -0.025]))
+        self.precision = nn.Conv2d(last, 2, 1)
+        nn.init.zeros_(self.precision.weight)
+        self.precision.bias.data = torch.tensor([1.0, 0.2])
+
+    def spread(self, features: Tensor, hints: Tensor) -> Tensor:
+        """Features (N, C, h, w) and planes (N, 3, 2h, 2w) to planes (N, 3, h, w), whose third is the share of attention
+        that hints get, and the others ab / 110 times that.
+        """
+        near = _mean_hint(hints.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)), (3, 5))
+        h, w = near.shape[2:]
+        look = self.likeness(features).float().flatten(2)
+        look = F.normalize(look - look.mean(2, keepdim=True), dim=1)
+        y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        place = torch.stack([y, x], -1).view(-1, 2).to(look) / (h * w) ** 0.5
+        like, far, neither = 100 * self.scores.float()
+        score = like * look.mT @ look - far * torch.cdist(place, place) ** 2 + neither
+        score = score.masked_fill(near[:, 2].flatten(1)[:, None] == 0, -math.inf)
+        share = F.pad(score, (1, 0)).softmax(-1)[..., 1:]
+        return (share @ near.float().flatten(2).mT).mT.unflatten(2, (h, w))
+
+    def told(self, last: Tensor, hints: Tensor, spread: Tensor, bins: Tensor) -> Tensor:
+        """What the logits gain, (N, Q, h, w)."""
+        here, around = self.precision(last).float().split(1, 1)
+        known = here * hints + around * F.interpolate(spread, scale_factor=2, mode="bilinear")
+        # The logarithm of a normal distribution, without what all bins have in common.
+        normal = torch.cat([UNIT * bins, -(bins**2).sum(1, keepdim=True) / 2], 1) / self.DEVIATION**2
+        return F.conv2d(known, normal[..., None, None])
+
+
+def _mean_hint(hints: Tensor, over: tuple[int, ...]) -> Tensor:
+    """Planes of hints averaged over the places that have one, and 1; 0 where none has."""
+    mean = hints.mean(over)
+    return mean / mean[:, 2:].clamp(min=1e-6)
 
 
 _EPS = 1e-3  # of EfficientNet's batch norms

@@ -90,7 +90,12 @@ class WeightsFile:
         """Whether there is a choice of vividness and of variants, and a confidence."""
         return self.config["network"] in DISTRIBUTIONS
 
-    def check(self, vividness: float | None, variants: int = 1) -> None:
+    @property
+    def takes_hints(self) -> bool:
+        """Whether it can be told colours that are known at some places."""
+        return bool(self.config["settings"].get("hints"))
+
+    def check(self, vividness: float | None, variants: int = 1, hints: bool = False) -> None:
         """Raise ``ValueError`` for what these weights cannot do, or what nobody can."""
         if vividness is not None and not 0 <= vividness <= 1:
             raise ValueError(f"the vividness must lie in [0, 1], not {vividness}")
@@ -100,4 +105,9 @@ class WeightsFile:
             raise ValueError(
                 f"the weights {self.name} give one colour for each pixel, so there is no choice of vividness or "
                 "variants: leave it out, or use weights that give a distribution, as the default ones do"
+            )
+        if hints and not self.takes_hints:
+            raise ValueError(
+                f"the weights {self.name} were trained without hints: leave the hints out, or use weights that take "
+                "them, as the default ones do"
             )
