@@ -84,39 +84,53 @@ def examples(
             rgb = np.ascontiguousarray(rgb[:, ::-1])
         example = color.rgb_to_lab(rgb)
         if rng.random() < aged:
-            example[..., 0] = age(example[..., 0], rng)
+            example[..., 0] = age(rgb, rng)
         lab.append(example)
     batch = torch.from_numpy(np.stack(lab)).permute(0, 3, 1, 2)
     return batch[:, :1], batch[:, 1:]
 
 
-def age(lightness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A photograph's lightness as an old print or film might show it: CIE L* in [0, 100], float32 (H, W), to the same.
+def age(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The lightness that an old print or film might show of what a colour photograph shows: sRGB, uint8 (H, W, 3), to
+    CIE L* in [0, 100], float32 (H, W).
 
-    Another contrast curve, fading, uneven light, blur, grain, scratches and dust, each by chance.
+    Film that sees red, green and blue in other shares than the eye (``exposed``), another contrast curve, fading,
+    uneven light, halation, blur, halos, grain, the texture of paper, scratches and dust, each by chance.
     """
-    height, width = lightness.shape
-    aged: np.ndarray = np.ascontiguousarray(lightness) / 100
+    height, width = rgb.shape[:2]
 
     def chance(probability: float) -> bool:
         return rng.random() < probability
 
-    def noise(sigma: float) -> np.ndarray:
-        """Of unit variance, smooth over ``sigma`` pixels."""
-        field = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), sigma)
+    def noise(*sigma: float) -> np.ndarray:
+        """Of unit variance, smooth over ``sigma`` pixels, across and along."""
+        across, along = sigma[0], sigma[-1]
+        field = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), across, sigmaY=along)
         return field / (field.std() + 1e-6)
 
+    aged = (exposed(rgb, rng) if chance(0.6) else color.rgb_to_lab(rgb)[..., 0]) / 100
+    if chance(0.2):  # light that has gone through the film and comes back
+        glow = cv2.GaussianBlur(np.maximum(aged - 0.7, 0), (0, 0), rng.uniform(0.02, 0.06) * min(height, width))
+        aged += rng.uniform(0.3, 1.2) * glow
     if chance(0.6):
-        aged **= math.exp(rng.uniform(-0.5, 0.5))
+        aged = np.maximum(aged, 0) ** math.exp(rng.uniform(-0.5, 0.5))
+    if chance(0.3):  # toe and shoulder of a film's curve
+        steep = rng.uniform(1, 4)
+        aged = 0.5 + 0.5 * np.tanh(steep * (aged - 0.5)) / math.tanh(steep / 2)
     if chance(0.3):
         aged += rng.uniform(0.03, 0.12) * noise(0.4 * min(height, width))
     if chance(0.3):
         aged = cv2.GaussianBlur(aged, (0, 0), rng.uniform(0.4, 1.6))
+    if chance(0.2):  # of development, or of a scanner that sharpens
+        aged += rng.uniform(0.3, 1.5) * (aged - cv2.GaussianBlur(aged, (0, 0), rng.uniform(0.8, 3)))
     if chance(0.4):
         black, white = rng.uniform(0, 0.25), rng.uniform(0.75, 1)
         aged = black + (white - black) * aged
     if chance(0.5):
         aged += rng.uniform(0.01, 0.06) * noise(rng.uniform(0.2, 1.2))
+    if chance(0.15):  # fibres, or a weave
+        across, along = rng.permutation([rng.uniform(0.3, 1), rng.uniform(1, 4)])
+        aged *= 1 + rng.uniform(0.01, 0.05) * noise(across, along)
     if chance(0.15):  # scratches run along the film
         for _ in range(rng.integers(1, 5)):
             x, lean, tone = rng.uniform(0, width), rng.uniform(-0.05, 0.05) * width, float(rng.choice([0.1, 0.9]))
@@ -126,6 +140,29 @@ def age(lightness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             place = (int(rng.integers(width)), int(rng.integers(height)))
             cv2.circle(aged, place, int(rng.integers(1, 4)), float(rng.choice([0.05, 0.95])), -1, cv2.LINE_AA)
     return 100 * np.clip(aged, 0, 1)
+
+
+def exposed(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """sRGB, uint8 (H, W, 3), as black-and-white film sees it: CIE L* in [0, 100], float32 (H, W); white stays white.
+
+    Half of it orthochromatic, as most film was until about 1930: nearly blind to red, so that lips and rust come out
+    dark, and the sky white. The other half panchromatic: shares that scatter about those of daylight film, or what a
+    yellow or red filter leaves of them.
+    """
+    if rng.random() < 0.5:
+        red = rng.uniform(0, 0.12)
+        blue = rng.uniform(0.3, 0.75) * (1 - red)
+        shares = np.array([red, 1 - red - blue, blue])
+    else:
+        shares = rng.dirichlet(6 * np.array([0.35, 0.4, 0.25]))
+    luminance = (_LINEAR[rgb] @ shares.astype(np.float32)).astype(np.float32)
+    # CIE 1976, with the straight part near black left out: film has a fog there.
+    return np.clip(116 * np.cbrt(luminance) - 16, 0, 100)
+
+
+_CODES = np.arange(256, dtype=np.float32) / 255
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+"""Of each 8-bit code of sRGB its linear light."""
 
 
 def decode(image: bytes) -> np.ndarray:
@@ -179,7 +216,11 @@ class Recipe:
     crop_area: float = 0.5
     """Smallest share of a photograph that a random crop shows; 1 always shows the central square."""
     aged: float = 0.0
-    """Share of the photographs whose lightness is made to look old: faded, blurred, grainy, scratched."""
+    """Share of the photographs whose lightness is made to look old: as early film saw it, faded, blurred, grainy,
+    scratched."""
+    hinted: float = 0.5
+    """Share of the photographs of which the network is told the colours at some places, if it takes hints; with 0 one
+    is made that takes none."""
     freeze: tuple[str, ...] = ()
     """Parameters whose names begin with one of these stay as they are: `stem stages.0`, the finest layers of lite0
     and lite2, makes a step a quarter faster; for an encoder that has been trained before."""
@@ -200,6 +241,8 @@ class Recipe:
             raise ValueError(f"the crop area must lie in (0, 1], not {self.crop_area}")
         if not 0 <= self.aged <= 1:
             raise ValueError(f"aged must lie in [0, 1], not {self.aged}")
+        if not 0 <= self.hinted <= 1:
+            raise ValueError(f"hinted must lie in [0, 1], not {self.hinted}")
 
 
 class Training:
@@ -248,8 +291,10 @@ class Training:
         """Of the next step, for all but the encoder."""
         return float(self._schedule.get_last_lr()[0])
 
-    def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
-        """One step on a batch as ``examples`` makes it; returns its loss, a scalar on the device."""
+    def __call__(self, lightness: Tensor, ab: Tensor, hints: Tensor | None = None) -> Tensor:
+        """One step on a batch as ``examples`` makes it, and ``hints.simulated`` for a network that takes hints; returns
+        its loss, a scalar on the device.
+        """
         self.network.train()
         if self.recipe.freeze_batch_norm:
             for module in self.network.modules():
@@ -257,7 +302,7 @@ class Training:
                     module.eval()
         lightness, ab = _to(lightness, self.device), _to(ab, self.device)
         with autocast(self.device):
-            output = self._forward(lightness)
+            output = self._forward(lightness) if hints is None else self._forward(lightness, _to(hints, self.device))
         loss = objective.loss(self.network, output.float(), ab, self.objective)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -70,7 +70,7 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
     cluster.start()
     side = training.prepared_side(config.size)
     recipe = shards.Preparation(
-        source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma
+        source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma, tuple(config.hold_out)
     )
     prepared = shards.prepare(photographs, f"{run}/data", recipe)
     print(
@@ -79,8 +79,9 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
         f"{', '.join(f'{n:,} {why}' for why, n in prepared.left_out.items()) or 'none'}",
         flush=True,
     )
-    if unknown := config.emphasis.keys() - prepared.groups.keys():
-        raise UsageError(f"--emphasis: there is no {', '.join(unknown)} among {', '.join(sorted(prepared.groups))}")
+    for option, named in (("--emphasis", config.emphasis), ("--hold-out", config.hold_out)):
+        if unknown := set(named) - prepared.groups.keys():
+            raise UsageError(f"{option}: there is no {', '.join(unknown)} among {', '.join(sorted(prepared.groups))}")
     if prepared.counts["train"] < config.batch_size:
         raise UsageError(
             f"{prepared.counts['train']} photographs do not fill one batch of {config.batch_size}: lower --batch-size"
@@ -94,7 +95,8 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
 
 def _check_start(weights: str, config: TrainConfig) -> None:
     start = WeightsFile.read(weights).config
-    if (start["network"], start["settings"]) != (config.network, config.network_settings):
+    same = start["settings"].items() <= config.network_settings.items()  # hints may come in addition
+    if start["network"] != config.network or not same:
         raise UsageError(
             f"the weights {weights} are of network {start['network']} {start['settings']}, not of "
             f"{config.network} {config.network_settings}: choose the same --network and settings"

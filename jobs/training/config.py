@@ -52,6 +52,10 @@ class TrainConfig(training.Recipe, _Photographs):
     emphasis: Annotated[dict[str, float], USUAL] = field(default_factory=dict)
     """Factors on the weights of `--balance` for some of its groups, as in `--emphasis.imagenet 3 --emphasis.flowers
     0.5`."""
+    hold_out: Annotated[tuple[str, ...], cli.SEVERAL, USUAL] = ()
+    """Groups of `--balance` to train on no photograph of, to validate on all of, and alone to calibrate on: a
+    confidence that was measured on other kinds of photographs than those of training promises less, and keeps it.
+    Default: none."""
     dataset: Annotated[Literal["oxford-iiit-pet"] | None, USUAL] = None
     """Data set to download through torchvision into SOURCE, a folder, unless it is there, and to train on."""
     workers: Annotated[str | None, USUAL] = None
@@ -91,6 +95,8 @@ class TrainConfig(training.Recipe, _Photographs):
             raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
         if self.emphasis and not self.balance:
             raise UsageError("--emphasis changes the weights of --balance: give it a COLUMN, or `class`")
+        if self.hold_out and (not self.balance or self.parsed_split[0] >= 1):
+            raise UsageError("--hold-out takes groups of --balance, and a --split into shares")
         if min(self.emphasis.values(), default=1) <= 0:
             raise UsageError(f"--emphasis must give factors above 0, not {self.emphasis}")
         for name, side in (("size", self.size), ("input-side", self.input_side or 32)):
@@ -126,4 +132,6 @@ class TrainConfig(training.Recipe, _Photographs):
     @property
     def network_settings(self) -> dict:
         """What ``network.build`` takes to make this network again, without a download."""
-        return {"upsampling": self.upsampling} if self.network == "resnet18" else {}
+        if self.network == "resnet18":
+            return {"upsampling": self.upsampling}
+        return {"hints": True} if self.hinted else {}

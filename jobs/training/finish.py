@@ -13,8 +13,8 @@ CALIBRATED_ON = 1000  # photographs, at most
 
 
 def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
-    """The weights' file with what colours need beside the network, measured on photographs of the validation split
-    that are chosen with the same weights as in training.
+    """The weights' file with what colours need beside the network, measured on photographs of the validation split:
+    those of the groups that were held out, or else chosen with the same weights as in training.
     """
     from colorize_core.calibration import calibrate
 
@@ -23,6 +23,8 @@ def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -
     if model.file.gives_distribution:
         held_out = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
         drawn = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
+        if config.hold_out:
+            drawn = {group: weight * (group in config.hold_out) for group, weight in drawn.items()}
         heap = np.cumsum([drawn[group] for group in held_out["group"].to_pylist()])
         count = min(CALIBRATED_ON, len(heap))
         chosen = np.searchsorted(heap, (np.arange(count) + 0.5) / count * heap[-1])

@@ -45,7 +45,8 @@ def train_worker(settings: dict) -> None:
     torch.manual_seed(config.seed)
     model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
     if config.weights:
-        model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict())
+        # Not strict: weights that take no hints may start a network that does, see ``_check_start``.
+        model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict(), strict=False)
     order = stream.Order(prepared.counts["train"], config.batch_size, config.seed, rank, workers)
     state = training.Training(model, config, order.steps * config.epochs, device, ray.train.torch.prepare_model)
     history: list[dict] = []
@@ -95,13 +96,14 @@ def train_worker(settings: dict) -> None:
     pace = _Pace(config.epochs * order.steps, order.share * workers)
     saved_at = time.monotonic()
     losses: list[torch.Tensor] = []  # of the steps since the last tick
-    for lightness, ab in stream.batches(
-        prepared, order, state.step, config.epochs, weights, config.size, config.crop_area, config.aged
+    hinted = config.network_settings.get("hints", False) * config.hinted
+    for batch in stream.batches(
+        prepared, order, state.step, config.epochs, weights, config.size, config.crop_area, config.aged, hinted
     ):
         if pace.first < 0:
             pace.begin(state.step)
         rate = state.learning_rate
-        losses.append(state(lightness, ab))
+        losses.append(state(*batch))
         ends = state.step % order.steps == 0
         if state.step % TICK and not ends:
             continue

@@ -53,6 +53,8 @@ class Preparation:
     """Column of the Parquet files, or "class", that is kept for balancing."""
     min_chroma: float = 2.0
     """Mean absolute ab, in CIE units, below which a photograph counts as grey."""
+    hold_out: tuple[str, ...] = ()
+    """Values of that column whose photographs are all validated on; for a split into shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,11 @@ def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
             except training.Unsuitable as unsuitable:
                 reason = str(unsuitable)
         name = printable(name)
-        yield {"key": _key(name), "name": name, "group": group, "image": image, "reason": reason}
+        key = _key(name)
+        if group in recipe.hold_out:
+            start, stop = _thresholds(recipe.split)
+            key = start + (key * (stop - start) >> 63)  # within the validation stretch, in the same order
+        yield {"key": key, "name": name, "group": group, "image": image, "reason": reason}
 
 
 def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str]]:

@@ -98,8 +98,10 @@ def batches(
     size: int,
     crop_area: float,
     aged: float = 0.0,
-) -> Iterator[tuple["Tensor", "Tensor"]]:
-    """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end.
+    hinted: float = 0.0,
+) -> Iterator[tuple["Tensor", ...]]:
+    """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end;
+    where a share is ``hinted``, each with planes of ``hints.simulated``.
 
     ``weights`` are those with which the photographs of each group are drawn; without, each comes once per epoch.
     """
@@ -120,20 +122,21 @@ def batches(
             num_cpus=0,
             compute=ray.data.TaskPoolStrategy(size=2),
         )
-        examples = partial(_examples, order.seed, size, crop_area, aged)
+        examples = partial(_examples, order.seed, size, crop_area, aged, hinted)
         yield from cast(  # Ray's types know nothing of what comes from collate_fn
-            "Iterable[tuple[Tensor, Tensor]]",
+            "Iterable[tuple[Tensor, ...]]",
             rows.iter_torch_batches(batch_size=order.share, prefetch_batches=4, collate_fn=examples),
         )
 
 
 def _examples(
-    seed: int, size: int, crop_area: float, aged: float, rows: dict[str, np.ndarray]
-) -> tuple["Tensor", "Tensor"]:
-    from colorize_core import training
+    seed: int, size: int, crop_area: float, aged: float, hinted: float, rows: dict[str, np.ndarray]
+) -> tuple["Tensor", ...]:
+    from colorize_core import hints, training
 
     seeds = [(seed, epoch, draw) for epoch, draw in zip(rows["epoch"], rows["draw"], strict=True)]
-    return training.examples(rows["image"], size, seeds, crop_area, aged)
+    lightness, ab = training.examples(rows["image"], size, seeds, crop_area, aged)
+    return (lightness, ab, hints.simulated(ab, seeds, hinted)) if hinted else (lightness, ab)
 
 
 def _read_window(

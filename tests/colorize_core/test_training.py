@@ -7,7 +7,7 @@ from PIL import Image
 from skimage import data
 from skimage.color import rgb2lab
 
-from colorize_core import network, training
+from colorize_core import color, hints, network, training
 from colorize_core.objective import chroma_loss
 
 CPU = torch.device("cpu")
@@ -198,3 +198,26 @@ def test_aged_photographs_are_lightness_still_and_depend_on_the_seed_alone(prepa
     assert torch.equal(aged, training.examples(prepared, 64, seeds, aged=1.0)[0])
     assert torch.equal(ab, training.examples(prepared, 64, seeds)[1]), "their colours are those of the new photograph"
     assert aged.min() >= 0 and aged.max() <= 100 and (aged - plain).abs().mean() > 1
+
+
+def test_early_film_is_blind_to_red_and_sees_blue_as_bright():
+    patches = np.zeros((64, 96, 3), np.uint8)
+    patches[:, :32], patches[:, 32:64], patches[:, 64:] = (190, 60, 60), (60, 110, 190), (128, 128, 128)
+    lightness = color.rgb_to_lab(patches)[0, ::32, 0]
+    assert abs(lightness[0] - lightness[1]) < 2, "to the eye the red and the blue are equally light"
+    seen = np.stack([training.exposed(patches, np.random.default_rng(i))[0, ::32] for i in range(200)])
+    red, blue, grey = seen.T
+    assert np.abs(grey - lightness[2]).max() < 1, "what has no colour looks the same on every film"
+    assert np.mean(blue - red > 15) > 0.45, "half of the film is orthochromatic"
+    assert np.mean(red - blue > 2) > 0.1, "some of the panchromatic film was behind a yellow or red filter"
+
+
+def test_a_network_that_takes_hints_is_trained_with_them(prepared):
+    torch.manual_seed(0)
+    recipe = training.Recipe(learning_rate=3e-3)
+    run = training.Training(network.build("lite0", hints=True), recipe, 10)
+    lightness, ab = training.examples(prepared, 64)
+    planes = hints.simulated(ab, [(0,)] * 4, 1.0)
+    before = run.network.hints.precision.bias.detach().clone()
+    run(lightness, ab, planes)
+    assert not torch.equal(run.network.hints.precision.bias, before)

@@ -113,6 +113,15 @@ def test_parquet_shards_keep_the_column_for_balancing(ray_local, tmp_path):
         prepare(tmp_path / "folder", tmp_path / "d")
 
 
+def test_what_is_held_out_is_validated_on_and_not_trained_on(ray_local, pets, prepared, tmp_path):
+    held_out = prepare(pets, tmp_path / "data", balance="class", hold_out=("Maine_Coon",))
+    groups = {split: held_out.take(held_out.stretch(split))["group"].to_pylist() for split in shards.SPLITS}
+    assert groups["validation"].count("Maine_Coon") == 20
+    assert "Maine_Coon" not in groups["train"] + groups["test"]
+    others = [name for name in names(prepared, "train") if name.startswith("basset_hound")]
+    assert sorted(names(held_out, "train")) == sorted(others), "the others stay where they were"
+
+
 def test_prepared_once_and_for_one_purpose(prepared, pets):
     folder = prepared.folder
     before = {path: path.stat().st_mtime_ns for path in pets.parent.glob("**/part-*.parquet")}

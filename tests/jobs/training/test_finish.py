@@ -1,0 +1,31 @@
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from colorize_core import calibration, network, training
+from colorize_core.colorizer import pack_weights
+from jobs.storage.listing import list_sources
+from jobs.training import finish, shards
+from jobs.training.config import TrainConfig
+
+
+def test_colours_are_calibrated_on_what_is_held_out_alone(ray_local, tmp_path, monkeypatch):
+    (tmp_path / "photographs").mkdir()
+    for i in range(30):
+        name, picture = ("cat", data.chelsea()) if i % 2 else ("cup", data.coffee())
+        Image.fromarray(picture[2 * i : 2 * i + 96, :128]).save(tmp_path / f"photographs/{name}_{i}.png")
+    source = str(tmp_path / "photographs")
+    options = {"balance": "class", "hold_out": ("cup",), "split": "0.5/0.3/0.2", "network": "lite0", "size": 64}
+    config = TrainConfig(source, storage="", **options)
+    recipe = shards.Preparation(source, 72, config.parsed_split, balance="class", hold_out=("cup",))
+    prepared = shards.prepare(list_sources(source), str(tmp_path / "data"), recipe)
+    validated = prepared.take(prepared.stretch("validation"))
+    groups = validated["group"].to_pylist()
+    assert groups.count("cup") == 15 and "cat" in groups
+
+    seen = []
+    monkeypatch.setattr(calibration, "calibrate", lambda model, photographs: seen.extend(photographs))
+    finish.calibrated(pack_weights(network.build("lite0"), "lite0", {}, 64, {}), prepared, config)
+    pairs = zip(validated["image"].to_pylist(), groups, strict=True)
+    cups = [training.decode(image) for image, group in pairs if group == "cup"]
+    assert seen and all(any(np.array_equal(photograph, cup) for cup in cups) for photograph in seen)
