@@ -1,12 +1,14 @@
 """Measure colourings of colour photographs that the models have not seen.
 
-    python -m jobs.evaluate PHOTOS [--weights A B ...] [--vividness 0 0.5 1] [--variants 3] [--output DIR]
+    python -m jobs.evaluate PHOTOS [--weights A B ...] [--vividness 0 0.5 1] [--variants 3] [--hints 1 3 10] [--aged]
 
 Every photograph is resized so that its shorter side is 256 pixels and cut to the central 256 x 256, turned
 grey, coloured as jobs.colorize does it, and compared with the truth. Two baselines stand beside the models:
 leaving it grey, and one mean colour for all (the mean of these very photographs, so the best constant
-there is). Prints a table; with --output, stores it as evaluation.json beside a contact sheet,
-contact-sheet.png (grey | models | truth), and with --html beside a page of all photographs, evaluation.html.
+there is). With --hints each model is also told some true colours, as a person might know them, and with --aged it also
+colours copies that look like old prints and film. Prints a table; with --output, stores it as evaluation.json beside a
+contact sheet, contact-sheet.png (grey | models | truth), and with --html beside a page of all photographs,
+evaluation.html.
 """
 
 import io
@@ -14,6 +16,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from collections import defaultdict
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any
@@ -27,6 +30,7 @@ from scipy.stats import spearmanr
 
 from colorize_core import color, distribution, metrics, photo, training
 from colorize_core.colorizer import Colorizer
+from colorize_core.hints import Hint
 from jobs import cli, cluster
 from jobs.cli import UsageError
 from jobs.pages.contact_sheet import contact_sheet
@@ -40,9 +44,10 @@ METRICS = {
 COLUMNS = {
     "PSNR dB": ("psnr", ".2f"), "SSIM": ("ssim", ".4f"), "CIEDE2000": ("ciede2000", ".2f"),
     "near edges": ("near_edges", ".2f"), "colourfulness": ("colorfulness", ".1f"),
-    "delta": ("delta_colorfulness", ".1f"), "Frechet": ("frechet_distance", ".3f"),
+    "delta": ("delta_colorfulness", ".1f"), "Frechet": ("frechet_distance", ".3f"), "aged": ("aged", ".2f"),
     "images/s": ("photographs_per_second", ".1f"),
 }  # fmt: skip
+HINT = 3  # pixels, radius of a simulated hint: its colour is the mean over the square around it
 
 
 @dataclass(slots=True)
@@ -58,6 +63,12 @@ class EvaluateConfig:
     """Settings to compare, from 0 to 1, for models that have a choice, beside each model's own."""
     variants: int = 1
     """Also measure the best of so many colourings, 1 to 5, judged by PSNR, at each model's own vividness."""
+    hints: Annotated[tuple[int, ...], cli.SEVERAL] = ()
+    """Also measure models that take hints when they are told the true colours of so many small places, chosen at
+    random: the same places for each model, the first few of the most."""
+    aged: bool = False
+    """Also measure the mean CIEDE2000 between the colours that a model gives to a photograph and to a copy of it that
+    looks old; they should be the same."""
     output: str | None = None
     """Folder or URI for evaluation.json and contact-sheet.png. Default: only the table is printed."""
     html: bool = False
@@ -76,6 +87,8 @@ class EvaluateConfig:
             raise UsageError(f"--size must be a multiple of 64, not {self.size}")
         if not 1 <= self.variants <= distribution.MAX_VARIANTS:
             raise UsageError(f"--variants must lie between 1 and {distribution.MAX_VARIANTS}, not {self.variants}")
+        if min(self.hints, default=1) < 1:
+            raise UsageError(f"--hints must be 1 or more, not {min(self.hints)}")
         for vividness in self.vividness:
             if not 0 <= vividness <= 1:
                 raise UsageError(f"--vividness must lie in [0, 1], not {vividness}")
@@ -89,20 +102,29 @@ class Setting:
     vividness: float | None = None
     variants: int = 1
     """The best of so many."""
+    hints: int = 0
 
     @property
     def name(self) -> str:
         name = self.weights if self.vividness is None else f"{self.weights}, vividness {self.vividness:g}"
-        return name if self.variants == 1 else f"{name}, best of {self.variants}"
+        name += f", best of {self.variants}" if self.variants > 1 else ""
+        return name + (f", {self.hints} hint{'s' * (self.hints > 1)}" if self.hints else "")
+
+    @property
+    def is_plain(self) -> bool:
+        """One colouring, without help."""
+        return self.variants == 1 and not self.hints
 
 
 def settings(config: EvaluateConfig, colorizers: dict[str, Colorizer]) -> list[Setting]:
     rows = []
     for weights, colorizer in colorizers.items():
-        rows.append(Setting(weights))
-        if colorizer.file.gives_distribution:
-            rows += [Setting(weights, vividness) for vividness in config.vividness]
-            rows += [Setting(weights, variants=config.variants)] if config.variants > 1 else []
+        dials = (None, *config.vividness) if colorizer.file.gives_distribution else (None,)
+        rows += [Setting(weights, vividness) for vividness in dials]
+        if colorizer.file.gives_distribution and config.variants > 1:
+            rows.append(Setting(weights, variants=config.variants))
+        if colorizer.file.takes_hints:
+            rows += [Setting(weights, vividness, hints=hints) for vividness in dials for hints in config.hints]
     return rows
 
 
@@ -137,7 +159,7 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
     rows = ray.data.from_items(inputs, override_num_blocks=blocks).map_batches(
         _Evaluator,
         batch_size=8,
-        fn_constructor_args=[chosen, config.size, mean.tolist(), config.html],
+        fn_constructor_args=[chosen, config.size, mean.tolist(), config.aged, config.html],
         compute=ray.data.ActorPoolStrategy(size=min(cores, len(photographs))),
         num_cpus=1,
     )
@@ -183,11 +205,12 @@ def _mean_chroma(row: dict, size: int) -> dict:
 class _Evaluator:
     """One worker process: colours photographs with every model and baseline, and measures them."""
 
-    def __init__(self, chosen: list[Setting], size: int, mean: list[float], pictures: bool):
+    def __init__(self, chosen: list[Setting], size: int, mean: list[float], aged: bool, pictures: bool):
         torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
         self.colorizers = {setting.weights: Colorizer.load(setting.weights) for setting in chosen}
-        self.settings, self.size, self.mean, self.pictures = chosen, size, np.array(mean, np.float32), pictures
+        self.settings, self.size, self.mean = chosen, size, np.array(mean, np.float32)
+        self.aged, self.pictures = aged, pictures
         self.features: metrics.Lite0Features | None
         try:
             self.features = metrics.Lite0Features()
@@ -199,6 +222,7 @@ class _Evaluator:
         for path, uri in zip(batch["path"], batch["uri"], strict=True):
             truth = _square(uri, self.size)
             seconds = self._seconds(truth)
+            aged = self._aged(truth) if self.aged else {}
             for setting, (image, confidence) in self._colourings(truth).items():
                 rows["path"].append(path)
                 rows["setting"].append(setting)
@@ -208,6 +232,7 @@ class _Evaluator:
                 rows["true_colorfulness"].append(metrics.colorfulness(truth))
                 rows["confidence"].append(float("nan") if confidence is None else confidence)
                 rows["seconds"].append(seconds.get(setting, float("nan")))
+                rows["aged"].append(aged.get(setting, float("nan")))
                 if self.pictures:
                     rows["picture"].append(picture(image))
                 rows["features"].append(self.features(image).ravel() if self.features else np.zeros(0, np.float32))
@@ -230,11 +255,29 @@ class _Evaluator:
         found[GREY] = np.repeat(grey[..., None], 3, axis=2), None
         found[MEAN] = color.merge(grey, self.mean[None, None]), None
         for setting in self.settings:
-            colorizer = self.colorizers[setting.weights]
-            (colouring,) = colorizer.predict([grey], setting.vividness, setting.variants)
+            colorizer, hints = self.colorizers[setting.weights], _true_hints(truth, setting.hints)
+            (colouring,) = colorizer.predict([grey], setting.vividness, setting.variants, hints=[hints])
             pictures = [color.merge(grey, chroma) for chroma in colouring.chroma]
             found[setting.name] = max(pictures, key=lambda rgb: metrics.psnr(truth, rgb)), colouring.confidence
         return found
+
+    def _aged(self, truth: np.ndarray) -> dict[str, float]:
+        """By setting without help: how far the colours of an aged copy are from those of the photograph itself."""
+        grey = color.grey_of(truth)
+        aged = color.level(training.age(truth, np.random.default_rng(zlib.crc32(truth))))
+        found = {}
+        for setting in filter(lambda setting: setting.is_plain, self.settings):
+            colourings = self.colorizers[setting.weights].predict([grey, aged], setting.vividness)
+            found[setting.name] = metrics.ciede2000(*(color.merge(grey, one.chroma[0]) for one in colourings))
+        return found
+
+
+def _true_hints(truth: np.ndarray, number: int) -> list[Hint]:
+    """The colours of so many places of a photograph, chosen at random but the same each time."""
+    rng, ab = np.random.default_rng(zlib.crc32(truth)), color.rgb_to_lab(truth)[..., 1:]
+    places = rng.integers(HINT, len(truth) - HINT, (number, 2)).tolist()
+    means = (ab[y - HINT : y + HINT, x - HINT : x + HINT].mean((0, 1)).tolist() for y, x in places)
+    return [Hint(x, y, (a, b), HINT) for (y, x), (a, b) in zip(places, means, strict=True)]
 
 
 def _results(measured: list[dict], chosen: list[Setting], processes: int) -> dict:
@@ -265,12 +308,14 @@ def _results(measured: list[dict], chosen: list[Setting], processes: int) -> dic
     results |= {"settings": table, "confidence": {}}
     for setting in chosen:
         rows = by_setting[setting.name]
-        if setting.variants == 1 and setting.vividness is None:
+        if setting.is_plain and (aged := [row["aged"] for row in rows if row["aged"] == row["aged"]]):
+            table[setting.name]["aged"] = float(np.mean(aged))
+        if setting.is_plain and setting.vividness is None:
             # The first photographs warm their process up.
             seconds = [row["seconds"] for row in rows[len(rows) // 4 :]]
             table[setting.name]["photographs_per_second"] = processes / float(np.median(seconds))
         says, error = np.array([(row["confidence"], row["ciede2000"]) for row in rows]).T
-        if setting.variants == 1 and np.isfinite(says).all() and len(rows) > 2:
+        if setting.is_plain and np.isfinite(says).all() and len(rows) > 2:
             results["confidence"][setting.name] = {
                 "spearman": float(spearmanr(says, error).statistic),
                 "mean": float(says.mean()),
@@ -295,10 +340,11 @@ def _said(results: dict, config: EvaluateConfig, mean: np.ndarray) -> str:
 
 
 def _cells(results: dict) -> list[list[str]]:
-    """The table, headings first."""
-    rows = [["", *COLUMNS]]
+    """The table, headings first, without columns that were not measured."""
+    columns = {name: how for name, how in COLUMNS.items() if any(how[0] in row for row in results["settings"].values())}
+    rows = [["", *columns]]
     for setting, row in results["settings"].items():
-        rows.append([setting, *(format(row[key], how) if key in row else "" for key, how in COLUMNS.values())])
+        rows.append([setting, *(format(row[key], how) if key in row else "" for key, how in columns.values())])
     return rows
 
 
@@ -334,7 +380,8 @@ def _contact_sheet(
         grey = color.grey_of(truth)
         rows.append([grey])
         for setting in chosen:
-            (colouring,) = colorizers[setting.weights].predict([grey], setting.vividness, setting.variants)
+            options, hints = (setting.vividness, setting.variants), _true_hints(truth, setting.hints)
+            (colouring,) = colorizers[setting.weights].predict([grey], *options, hints=[hints])
             rows[-1] += [color.merge(grey, chroma) for chroma in colouring.chroma[setting.variants > 1 :]]
         rows[-1].append(truth)
     png = io.BytesIO()

@@ -79,6 +79,25 @@ def test_the_page_shows_every_photograph_and_setting_the_worst_first(report):
     assert "http" not in re.sub("<[^>]*Content-Security-Policy[^>]*>", "", page), "nothing comes from elsewhere"
 
 
+def test_hints_and_aged_copies_are_measured(ray_local, samples, tmp_path, capsys):
+    options = {"vividness": (0.0,), "hints": (1, 20), "aged": True, "size": 128, "output": str(tmp_path)}
+    assert (
+        evaluate.main(evaluate.EvaluateConfig(str(samples / "originals"), weights=("default", "resnet18"), **options))
+        == 0
+    )
+    rows = json.loads((tmp_path / "evaluation.json").read_text())["settings"]
+    none, one, many = (rows[f"default, vividness 0{told}"] for told in ("", ", 1 hint", ", 20 hints"))
+    assert many["psnr"] > one["psnr"] > none["psnr"] and many["ciede2000"] < none["ciede2000"]
+    assert not any(name.startswith("resnet18, ") for name in rows), "it takes no hints"
+    assert 0 < rows["default"]["aged"] < 20 and 0 < rows["resnet18"]["aged"] < 20
+    assert "aged" not in many and "aged" not in rows["grey"]
+    assert "aged" in capsys.readouterr().out
+
+
+def test_a_column_that_was_not_measured_is_left_out(report):
+    assert "aged" not in report["page"] and "CIEDE2000" in report["page"]
+
+
 def test_what_cannot_be_read_is_left_out_and_said(ray_local, samples, capsys):
     assert evaluate.main(evaluate.EvaluateConfig(source=str(samples / "scans/places/*"), size=64)) == 3
     assert "left out: rocket-cut-short.jpg: the image data is damaged, cut short" in capsys.readouterr().err
