@@ -242,8 +242,7 @@ class _Hints(nn.Module):
         # so that they learn as fast as weights do.
         self.scores = nn.Parameter(torch.tensor([0.055, 0.145, -0.025]))
         self.precision = nn.Conv2d(last, 2, 1)
-        nn.init.zeros_(self.precision.weight)
-        self.precision.bias.data = torch.tensor([1.0, 0.2])
+        self.precision.load_state_dict({"weight": torch.zeros(2, last, 1, 1), "bias": torch.tensor([1.0, 0.2])})
 
     def spread(self, features: Tensor, hints: Tensor) -> Tensor:
         """Features (N, C, h, w) and planes (N, 3, 2h, 2w) to planes (N, 3, h, w), whose third is the share of attention

@@ -108,7 +108,7 @@ def age(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         field = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), across, sigmaY=along)
         return field / (field.std() + 1e-6)
 
-    aged = (exposed(rgb, rng) if chance(0.6) else color.rgb_to_lab(rgb)[..., 0]) / 100
+    aged: np.ndarray = (exposed(rgb, rng) if chance(0.6) else color.rgb_to_lab(rgb)[..., 0]) / 100
     if chance(0.2):  # light that has gone through the film and comes back
         glow = cv2.GaussianBlur(np.maximum(aged - 0.7, 0), (0, 0), rng.uniform(0.02, 0.06) * min(height, width))
         aged += rng.uniform(0.3, 1.2) * glow

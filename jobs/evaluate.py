@@ -264,7 +264,7 @@ class _Evaluator:
     def _aged(self, truth: np.ndarray) -> dict[str, float]:
         """By setting without help: how far the colours of an aged copy are from those of the photograph itself."""
         grey = color.grey_of(truth)
-        aged = color.level(training.age(truth, np.random.default_rng(zlib.crc32(truth))))
+        aged = color.level(training.age(truth, np.random.default_rng(zlib.crc32(truth.tobytes()))))
         found = {}
         for setting in filter(lambda setting: setting.is_plain, self.settings):
             colourings = self.colorizers[setting.weights].predict([grey, aged], setting.vividness)
@@ -274,7 +274,7 @@ class _Evaluator:
 
 def _true_hints(truth: np.ndarray, number: int) -> list[Hint]:
     """The colours of so many places of a photograph, chosen at random but the same each time."""
-    rng, ab = np.random.default_rng(zlib.crc32(truth)), color.rgb_to_lab(truth)[..., 1:]
+    rng, ab = np.random.default_rng(zlib.crc32(truth.tobytes())), color.rgb_to_lab(truth)[..., 1:]
     places = rng.integers(HINT, len(truth) - HINT, (number, 2)).tolist()
     means = (ab[y - HINT : y + HINT, x - HINT : x + HINT].mean((0, 1)).tolist() for y, x in places)
     return [Hint(x, y, (a, b), HINT) for (y, x), (a, b) in zip(places, means, strict=True)]
