@@ -27,7 +27,7 @@ MAX_TILT = 0.2  # of the logarithm of a probability, per CIE unit: how far a var
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a network's colours need, measured on photographs that were held out from its training (``calibrate``)."""
+    """What a network's colours need, measured on photographs that it was not trained on; see ``calibration``."""
 
     amplification: float = 3.0
     """Of a strong mean of a wide distribution, at vividness 1."""

@@ -53,9 +53,9 @@ class TrainConfig(training.Recipe, _Photographs):
     """Factors on the weights of `--balance` for some of its groups, as in `--emphasis.imagenet 3 --emphasis.flowers
     0.5`."""
     hold_out: Annotated[tuple[str, ...], cli.SEVERAL, USUAL] = ()
-    """Groups of `--balance` to train on no photograph of, to validate on all of, and alone to calibrate on: a
-    confidence that was measured on other kinds of photographs than those of training promises less, and keeps it.
-    Default: none."""
+    """Groups of `--balance` to train on no photograph of, to validate on all of, and to calibrate the confidence on:
+    one that was measured on other kinds of photographs than those of training promises less, and keeps it. Default:
+    none."""
     dataset: Annotated[Literal["oxford-iiit-pet"] | None, USUAL] = None
     """Data set to download through torchvision into SOURCE, a folder, unless it is there, and to train on."""
     workers: Annotated[str | None, USUAL] = None

@@ -1,5 +1,7 @@
 """The end of a run: its best weights are calibrated, measured on the test split, and stored."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from colorize_core import colorizer, objective, training
@@ -13,22 +15,27 @@ CALIBRATED_ON = 1000  # photographs, at most
 
 
 def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -> bytes:
-    """The weights' file with what colours need beside the network, measured on photographs of the validation split:
-    those of the groups that were held out, or else chosen with the same weights as in training.
+    """The weights' file with what colours need beside the network, measured on photographs of the validation split: the
+    vividness on those chosen with the same weights as in training, and the confidence on the groups that were held out,
+    if any were.
     """
-    from colorize_core.calibration import calibrate
+    from colorize_core.calibration import calibrate_confidence, calibrate_vividness
 
     model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
     model.input_side = config.input_side or config.size
     if model.file.gives_distribution:
-        held_out = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
-        drawn = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
-        if config.hold_out:
-            drawn = {group: weight * (group in config.hold_out) for group, weight in drawn.items()}
-        heap = np.cumsum([drawn[group] for group in held_out["group"].to_pylist()])
-        count = min(CALIBRATED_ON, len(heap))
-        chosen = np.searchsorted(heap, (np.arange(count) + 0.5) / count * heap[-1])
-        calibrate(model, map(training.decode, held_out["image"].take(chosen).to_pylist()))
+        validation = prepared.take(prepared.stretch("validation")[: 10 * CALIBRATED_ON])
+
+        def photographs(weights: dict[str, float]) -> Iterator[np.ndarray]:
+            heap = np.cumsum([weights.get(group, 0) for group in validation["group"].to_pylist()])
+            count = min(CALIBRATED_ON, len(heap))
+            chosen = np.searchsorted(heap, (np.arange(count) + 0.5) / count * heap[-1])
+            return map(training.decode, validation["image"].take(chosen).to_pylist())
+
+        trained = config.weights_of(prepared.groups) or dict.fromkeys(prepared.groups, 1.0)
+        held_out = {group: trained.pop(group) for group in config.hold_out}
+        calibrate_vividness(model, photographs(trained))
+        calibrate_confidence(model, photographs(held_out or trained))
     return model.pack()
 
 

@@ -9,7 +9,7 @@ from jobs.training import finish, shards
 from jobs.training.config import TrainConfig
 
 
-def test_colours_are_calibrated_on_what_is_held_out_alone(ray_local, tmp_path, monkeypatch):
+def test_the_confidence_is_calibrated_on_what_is_held_out_and_the_vividness_is_not(ray_local, tmp_path, monkeypatch):
     (tmp_path / "photographs").mkdir()
     for i in range(30):
         name, picture = ("cat", data.chelsea()) if i % 2 else ("cup", data.coffee())
@@ -23,9 +23,16 @@ def test_colours_are_calibrated_on_what_is_held_out_alone(ray_local, tmp_path, m
     groups = validated["group"].to_pylist()
     assert groups.count("cup") == 15 and "cat" in groups
 
-    seen = []
-    monkeypatch.setattr(calibration, "calibrate", lambda model, photographs: seen.extend(photographs))
+    seen: dict[str, list] = {}
+    for name in ("calibrate_vividness", "calibrate_confidence"):
+        monkeypatch.setattr(
+            calibration, name, lambda model, photographs, name=name: seen.update({name: list(photographs)})
+        )
     finish.calibrated(pack_weights(network.build("lite0"), "lite0", {}, 64, {}), prepared, config)
     pairs = zip(validated["image"].to_pylist(), groups, strict=True)
     cups = [training.decode(image) for image, group in pairs if group == "cup"]
-    assert seen and all(any(np.array_equal(photograph, cup) for cup in cups) for photograph in seen)
+    is_cup = {
+        name: [any(np.array_equal(photograph, cup) for cup in cups) for photograph in photographs]
+        for name, photographs in seen.items()
+    }
+    assert all(is_cup["calibrate_confidence"]) and not any(is_cup["calibrate_vividness"])
