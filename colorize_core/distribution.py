@@ -15,7 +15,7 @@ from torch import Tensor
 
 from colorize_core.weights_file import MAX_VARIANTS
 
-DEFAULT_VIVIDNESS = 0.7
+DEFAULT_VIVIDNESS = 0.5
 SHARPNESS = 2  # power of the probabilities whose mean is the colour: above 1 it raises accuracy and colour
 WEAK = 20.0  # CIE units: a mean of this chroma is amplified half as much as the strongest
 NARROW = 10.0  # CIE units: so is that of a distribution with this deviation, beside the widest
