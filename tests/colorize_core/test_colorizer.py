@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from skimage import data
 
 from colorize_core import metrics, network, photo, weights_file
 from colorize_core.colorizer import Colorizer, network_input, pack_weights
+from colorize_core.distribution import Calibration
 from colorize_core.weights_file import WeightsError, WeightsFile
 from tests.oracle import fraction_kept
 
@@ -42,6 +44,17 @@ def test_a_path_that_ends_like_ours_is_not_ours(tmp_path):
     with pytest.raises(WeightsError, match="cannot be read"):
         WeightsFile.read(str(tmp_path / weights_file.DEFAULT))
     assert not WeightsFile.read(str(tmp_path / shipped.name)).ships and WeightsFile.read(weights_file.DEFAULT).ships
+
+
+def test_older_files_whose_colours_were_weighed_by_rarity_still_colour(tmp_path):
+    model = network.build("lite0")
+    state = {**model.state_dict(), "prior": torch.ones(290) / 290}
+    header = {"network": "lite0", "settings": {}, "input_side": 96, "training": {}}
+    header["calibration"] = {"gain": 1.3, "middle": 8.0, "width": 2.0}
+    (tmp_path / "old.safetensors").write_bytes(save(state, {"colorize": json.dumps(header)}))
+    old = Colorizer.load(str(tmp_path / "old.safetensors"), "cpu")
+    assert old.calibration == Calibration(middle=8.0, width=2.0)
+    assert metrics.colorfulness(old.colorize(photo.Photo(data.camera()))) > 0
 
 
 def test_shipped_weights_say_what_they_are(shipped):

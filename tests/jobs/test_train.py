@@ -210,9 +210,20 @@ def test_a_network_that_gives_a_distribution_is_calibrated(undisturbed, tmp_path
     prepared = shards.read(str(undisturbed / "data"))
     config = TrainConfig(source="", storage="", network="lite0", size=64)
     torch.manual_seed(0)
-    packed = pack_weights(network.build("lite0"), "lite0", config.network_settings, 64, {})
+    model = network.build("lite0", **config.network_settings)
+    packed = pack_weights(model, "lite0", config.network_settings, 64, {})
     (tmp_path / "a.safetensors").write_bytes(calibrated(packed, prepared, config))
     assert Colorizer.load(str(tmp_path / "a.safetensors"), "cpu").calibration != Calibration()
+
+
+def test_weights_without_hints_may_start_a_network_that_takes_them_and_not_the_other_way_round(tmp_path):
+    for name, settings in (("old", {}), ("new", {"hints": True})):
+        packed = pack_weights(network.build("lite0", **settings), "lite0", settings, 64, {})
+        (tmp_path / f"{name}.safetensors").write_bytes(packed)
+    options = {"source": "", "storage": "", "network": "lite0"}
+    train._check_start(str(tmp_path / "old.safetensors"), TrainConfig(**options))
+    with pytest.raises(UsageError, match=r"hints.*choose the same --network and settings"):
+        train._check_start(str(tmp_path / "new.safetensors"), TrainConfig(**options, hinted=0.0))
 
 
 def test_weights_are_averaged_measured_and_calibrated(undisturbed, tmp_path):
