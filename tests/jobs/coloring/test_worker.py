@@ -377,10 +377,10 @@ class Failing(ColorizeActor):
         super().__init__(job)
         predict = self.colorizer.predict
 
-        def failing(greys, *arguments):
+        def failing(greys, *arguments, **options):
             if self.always or (self.several and len(greys) > 1) or any(grey.shape[0] in self.heights for grey in greys):
                 raise RuntimeError("CUDA out of memory.\nTried to allocate 20 GiB")
-            return predict(greys, *arguments)
+            return predict(greys, *arguments, **options)
 
         self.colorizer.predict = failing
 
