@@ -25,7 +25,7 @@ class ColorizeConfig:
     column of Parquet files. JPEG has 8 bits and does not keep every pixel's luminance."""
     vividness: float | None = None
     """From 0, the colours that are the least wrong on average, to 1, as colourful as colour photographs are. Default:
-    0.7, for weights that have a choice."""
+    0.5, for weights that have a choice."""
     weights: str = "default"
     """`default`, the name of weights that ship, or the path or URI of a .safetensors file."""
     variants: int = 1
