@@ -21,7 +21,6 @@ from typing import Annotated, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.core import url_to_fs
 
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
@@ -37,7 +36,7 @@ from jobs.coloring.summary import print_summary, summary
 from jobs.pages.review import page
 from jobs.storage import parquet
 from jobs.storage.catalog import SCHEMA, Catalog
-from jobs.storage.files import printable, unprintable, write_bytes
+from jobs.storage.files import printable, write_bytes
 from jobs.storage.listing import base, listing
 from jobs.storage.output import Kind, Lease, Place, is_content
 
@@ -182,7 +181,7 @@ def _supersede(before: pa.Table, catalog: Catalog, place: Place) -> None:
         if new["output"] is None:
             kept.append(old)
         elif new["output"] != old["output"] and not old["output"].startswith(f"{place.uri}/parquet/"):
-            place.remove(url_to_fs(unprintable(old["output"]))[1], is_content(old["output_sha256"]))
+            place.remove(place.path_of(old["output"]), is_content(old["output_sha256"]))
     if kept:
         changed = {row["id"]: row for row in kept}
         lines = rows.filter(pc.is_in(rows["id"], value_set=pa.array(list(changed)))).to_pylist()

@@ -46,10 +46,8 @@ def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: 
     row = {name: rows[name].take(at) for name in rows.column_names}
     kinds = pc.fill_null(row["kind"], "")
     containers = _containers(files, job)
-    coloured, settled = (
-        pc.equal(kinds, "none of these"),
-        pc.equal(kinds, ""),
-    )  # failed, or no photograph: no setting helps
+    coloured = pc.equal(kinds, "none of these")
+    settled = pc.equal(kinds, "")  # what failed before that was known, or is no photograph, does so with any setting
     for kind, policy in job.policies.items():
         of_kind = pc.equal(kinds, kind)
         if policy == "recolor":

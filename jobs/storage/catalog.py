@@ -61,17 +61,12 @@ class Catalog:
         self.place = Place(output)
 
     def append(self, rows: pa.Table) -> None:
-        self._store(rows)
-
-    def _store(self, rows: pa.Table) -> str:
-        """The file's path."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(SCHEMA.names).cast(SCHEMA), sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
         last = max((_name(path)[0] for path in self._files()), default=0)
         name = f"part-{last + 1:020d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
         write_bytes(f"{self.folder}/{name}", data, lasting=True)
-        return f"{self.place.root}/catalog/{name}"
 
     def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:
         """The current row of every input. Raises ``Damaged`` for a file that is not what was written."""
@@ -144,11 +139,9 @@ class Catalog:
         """Leave one file with one row per input."""
         files = self._files()
         if len(files) > 1:
-            rows = self.read()
-            kept = self._store(rows)
+            self.append(self.read())
             for path in files:
-                if path != kept:
-                    self.place.remove(path, partial(_is_ours, path))
+                self.place.remove(path, partial(_is_ours, path))
 
     def _files(self) -> list[str]:
         """In the order in which they were written; others in the folder are left alone."""

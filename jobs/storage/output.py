@@ -20,8 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from fsspec.core import url_to_fs
+
 from jobs.cli import UsageError
-from jobs.storage.files import UNFINISHED, file_system, is_local, write_bytes
+from jobs.storage.files import UNFINISHED, file_system, is_local, unprintable, write_bytes
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
 BEAT = 5.0  # seconds between two renewals of a lease
@@ -133,6 +135,10 @@ class Place:
             raise FileNotFoundError(f"there is no {bucket}")
         if not bucket:
             self.fs.makedirs(self.root, exist_ok=True)
+
+    def path_of(self, output: str) -> str:
+        """Of a photograph, as the catalogue names it, what the file system knows it by."""
+        return url_to_fs(unprintable(output))[1]
 
     def files(self, folder: str) -> list[str]:
         """Of a folder of this place, not of those within; as ``remove`` and the file system know them."""

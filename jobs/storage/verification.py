@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from fsspec.core import url_to_fs
 
 from jobs.cli import UsageError
 from jobs.storage import listing
 from jobs.storage.catalog import SCHEMA, Catalog
-from jobs.storage.files import UNFINISHED, printable, unprintable
+from jobs.storage.files import UNFINISHED, printable
 from jobs.storage.output import Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -41,7 +40,7 @@ def verify(output: str, read_all: bool = False) -> Findings:
         return Findings(damaged=damaged)
     rows = catalog.read()
     there = _pictures(place)
-    paths = [_path(place, uri) for uri in rows["output"].to_pylist()]
+    paths = [uri and place.path_of(uri) for uri in rows["output"].to_pylist()]
     absent = [path is not None and not _is_there(place, path, there, row, read_all)
               for path, row in zip(paths, rows["output_sha256"].to_pylist(), strict=True)]  # fmt: skip
     needed = {path for path in paths if path}
@@ -99,10 +98,6 @@ def _pictures(place: Place) -> set[str]:
         if place.fs.exists(path):
             found.update(place.fs.find(path))
     return found
-
-
-def _path(place: Place, uri: str | None) -> str | None:
-    return uri and url_to_fs(unprintable(uri))[1]
 
 
 def _is_there(place: Place, path: str, there: set[str], digest: str | None, read_all: bool) -> bool:
