@@ -3,18 +3,27 @@
     python -m jobs.review OUTPUT
 
 Writes OUTPUT/review/index.html. jobs.colorize, whose workers make the thumbnails on the way, writes the same page at
-its end.
+its end. For institutions, also what IIIF viewers show, and a table of what people decided.
 """
 
-from dataclasses import dataclass
+import io
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
+
+from pyarrow import csv
 
 from jobs import cli
 from jobs.cli import UsageError
+from jobs.pages import iiif
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
-from jobs.storage.files import absolute
+from jobs.storage.files import absolute, write_bytes
 from jobs.storage.output import Place
+
+RECORD = [
+    "id", "source", "source_sha256", "output", "output_sha256", "status", "model", "confidence", "decision",
+    "finished_at",
+]  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -23,18 +32,41 @@ class ReviewConfig:
 
     output: str
     """What a colouring job wrote its photographs and catalogue into; a folder or any fsspec URI."""
+    _: KW_ONLY
+    iiif: str | None = None
+    """URL at which a web server offers OUTPUT: write OUTPUT/iiif/collection.json and a manifest for each folder, with
+    which IIIF viewers show each original with its colours as a choice."""
+    originals: str | None = None
+    """URL at which a web server offers the scans, for `--iiif`."""
+    record: str | None = None
+    """CSV file to write, for a catalogue of record: original and colour photograph of every input with their digests,
+    the weights, and what people decided."""
+
+    def __post_init__(self):
+        if (self.iiif is None) != (self.originals is None):
+            raise UsageError("--iiif and --originals go together: the URLs of the colours, and of the scans")
 
 
 def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
     """Write the page on which people judge a finished job by looking: OUTPUT/review/index.html."""
     output = absolute(config.output)
-    if not Catalog(output).state:
+    catalog = Catalog(output)
+    if not catalog.state:
         raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
     try:
         with Place(output).hold():
             print(f"review: {page.write(output)}")
+            if config.iiif and config.originals:
+                print(f"IIIF:   {iiif.write(output, config.iiif, config.originals)}")
     except OSError as error:
-        raise UsageError(f"{output}/review cannot be written ({error}): check permissions and free space") from error
+        raise UsageError(f"{output} cannot be written ({error}): check permissions and free space") from error
+    if config.record:
+        sink = io.BytesIO()
+        csv.write_csv(catalog.read(RECORD).sort_by("source"), sink)
+        try:
+            write_bytes(absolute(config.record), sink.getvalue())
+        except OSError as error:
+            raise UsageError(f"{config.record} cannot be written ({error}): choose another place") from error
     return cli.OK
 
 
@@ -43,6 +75,8 @@ app = cli.app(
     "review",
     """
 colorize review colour
+colorize review colour --iiif https://archive.example/colour --originals https://archive.example/scans
+colorize review colour --record record.csv
 """,
 )
 
