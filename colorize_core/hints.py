@@ -5,6 +5,7 @@ grid on which the network gives its distributions.
 """
 
 import math
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+
+from colorize_core.color import rgb_to_lab
 
 CELL = 4  # pixels of the network's input along a side of a place of its grid
 UNIT = 110  # CIE units, what ab is divided by
@@ -32,6 +35,16 @@ class Hint:
     radius: float = 0.0
     """Pixels around the place that have this colour; one place of the network's grid, about a 48th of the photograph's
     side, has it in any case."""
+
+
+def chroma_of(color: str) -> tuple[float, float] | None:
+    """The ab of a colour ``#rrggbb`` in sRGB, in CIE units, or None for ``none``. Raises ``ValueError``."""
+    if color == "none":
+        return None
+    if not re.fullmatch("#[0-9a-f]{6}", color, re.IGNORECASE):
+        raise ValueError(f"{color!r} is no colour")
+    a, b = rgb_to_lab(np.frombuffer(bytes.fromhex(color[1:]), np.uint8).reshape(1, 1, 3))[0, 0, 1:]
+    return float(a), float(b)
 
 
 def planes(hints: Sequence[Hint], scan: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:

@@ -93,10 +93,15 @@ class Provenance(NamedTuple):
     version: str
     source_sha256: str
     """Of the file they were made from, in hexadecimal digits."""
+    hints: int = 0
+    """Places whose colours a person gave."""
 
 
 def provenance(made: Provenance) -> bytes:
     """A packet that says the colours are machine-made, in the terms of IPTC Photo Metadata 2025.1."""
+    places = f"{made.hints} place{'s' * (made.hints > 1)}"
+    given = f"colorized with hints: a person gave the colours of {places}" if made.hints else ""
+    prompt = given and f"<Iptc4xmpExt:AIPromptInformation>{given}</Iptc4xmpExt:AIPromptInformation>\n"
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/"
@@ -104,7 +109,7 @@ def provenance(made: Provenance) -> bytes:
 <Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
 <Iptc4xmpExt:AISystemUsed>{escape(made.system)}</Iptc4xmpExt:AISystemUsed>
 <Iptc4xmpExt:AISystemVersionUsed>{escape(made.version)}</Iptc4xmpExt:AISystemVersionUsed>
-<dc:source>sha256:{made.source_sha256}</dc:source>
+{prompt}<dc:source>sha256:{made.source_sha256}</dc:source>
 </rdf:Description></rdf:RDF></x:xmpmeta>
 <?xpacket end="r"?>""".encode()
 

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
 from jobs.cli import UsageError
-from jobs.coloring import todo
+from jobs.coloring import hinted, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
@@ -33,6 +33,7 @@ from jobs.coloring.job import Job
 from jobs.coloring.pool import plainly, pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
+from jobs.pages.decisions import Said
 from jobs.pages.review import page
 from jobs.storage import parquet
 from jobs.storage.catalog import SCHEMA, Catalog
@@ -64,7 +65,8 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     place, catalog = Place(job.output), Catalog(job.output)
     files, refused = identified(inputs, config.format, place.folds_case)
     job = replace(job, weights=weights, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
-    decided = todo.decided(files, config.only, config.source) if config.only else None
+    said = todo.decided(files, config.only, config.source) if config.only else None
+    given = (said.hints if said else {}) | (hinted.read(config.hints, files) if config.hints else {})
     try:
         claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
         if config.dry_run:
@@ -72,18 +74,20 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     except OSError as error:
         raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
     if config.dry_run:
-        return _dry_run(_wanted(files, catalog, weights, job, config, decided), refused, job, config, out)
+        return _dry_run(
+            _wanted(hinted.hinted(files, catalog, given), catalog, job, config, said), refused, job, config, out
+        )
     with contextlib.ExitStack() as held:
         try:
             lease = held.enter_context(place.claim(*claim))
             if config.format == "parquet":
                 parquet.sweep(catalog, job.output)
-            if decided is not None:
-                catalog.decide(decided)
+            if said:
+                catalog.decide(said.decisions)
             _refuse(refused, catalog, job)
         except OSError as error:
             raise UsageError(f"{job.output} cannot be written to ({error}): choose another OUTPUT") from error
-        wanted = _wanted(files, catalog, weights, job, config, decided)
+        wanted = _wanted(hinted.hinted(files, catalog, given), catalog, job, config, said)
         done = len(files) - len(wanted)
         again = "left as they are" if config.only else "already done"
         print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
@@ -119,18 +123,18 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK
 
 
-def _wanted(
-    files: pa.Table,
-    catalog: Catalog,
-    weights: WeightsFile,
-    job: Job,
-    config: ColorizeConfig,
-    decided: dict[str, str] | None,
-) -> pa.Table:
+def _wanted(files: pa.Table, catalog: Catalog, job: Job, config: ColorizeConfig, said: Said | None) -> pa.Table:
     """The files to colour, with a column ``why``."""
-    if decided is not None:
-        return todo.marked(files, decided)
-    return todo.todo(files, catalog, weights.model, job, config.retry_errors)
+    if said:
+        wanted = todo.marked(files, said.decisions)
+    else:
+        wanted = todo.todo(files, catalog, job.weights_file.model, job, config.retry_errors)
+    if wanted["hints"].null_count < len(wanted):
+        try:
+            job.weights_file.check(config.vividness, config.variants, hints=True)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return wanted
 
 
 def _refuse(refused: pa.Table, catalog: Catalog, job: Job) -> None:

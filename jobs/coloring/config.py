@@ -40,7 +40,11 @@ class ColorizeConfig:
     """What to do with text and line drawings; `grey` writes them without colour."""
     only: str | None = None
     """CSV or JSON file of decisions, as the review page exports it: colour again the photographs that it marks with
-    `redo`, and no others, and record all its decisions in the catalogue."""
+    `redo`, and no others, and record all its decisions in the catalogue. JSON may have hints as well."""
+    hints: str | None = None
+    """CSV file of colours that somebody knows, with the columns path (relative to SOURCE), x and y (pixels of the
+    upright scan), color (#rrggbb or none) and, if wanted, radius (pixels); for weights that take hints. They hold until
+    others are given for a photograph, or a line with its path alone."""
     retry_errors: bool = False
     """Try again what failed before, beside what is new or has changed."""
     review: bool = True

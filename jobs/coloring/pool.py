@@ -57,7 +57,7 @@ def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
     """The catalogue's rows of the photographs in ``todo``, made by the pool of actors while they are iterated over."""
     import ray
 
-    inputs, size = todo.select(LISTING.names).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    inputs, size = todo.select([*LISTING.names, "hints"]).combine_chunks(), _batch_size(todo, job.format, actors.least)
     told = replace(job, threads=actors.threads, on_gpu=actors.gpus > 0, weights=ray.put(job.weights_file))
     # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
     return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(

@@ -34,6 +34,8 @@ class Scan:
     size: int
     """Bytes of its file, as far as the listing knows."""
     row: dict
+    hints: list[dict] = field(default_factory=list)
+    """As the catalogue has them."""
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)

@@ -39,7 +39,8 @@ def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: 
     """The files that are not done, with a column ``why``.
 
     Done is what has a row of this version of the file, made by the same weights and with the same settings, as far as
-    they matter for what kind of scan it is: weights do not for what is not coloured.
+    they matter for what kind of scan it is: weights do not for what is not coloured. ``files`` are as ``hinted`` has
+    them.
     """
     rows = catalog.read(["id", "source_version", "model", "settings", "status", "kind"])
     at = pc.index_in(files["id"], value_set=rows["id"])
@@ -60,12 +61,13 @@ def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: 
             pc.is_null(at),
             pc.and_(pc.equal(row["source_version"], ""), pc.not_equal(files["version"], "")),
             pc.fill_null(pc.not_equal(row["source_version"], files["version"]), True),
+            files["hinted_anew"],
             pc.and_(coloured, pc.fill_null(pc.not_equal(row["model"], model), True)),
             pc.invert(settled),
             pc.and_(pc.equal(row["status"], "error"), retry_errors),
         ),
-        "new", "not stored before", "changed since", "coloured with other weights", "done with other settings",
-        "failed before",
+        "new", "not stored before", "changed since", "given other hints", "coloured with other weights",
+        "done with other settings", "failed before",
     )  # fmt: skip
     files = files.append_column("why", why)
     return files.filter(pc.is_valid(why))
@@ -81,15 +83,15 @@ def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
     )
 
 
-def decided(files: pa.Table, only: str, source: str) -> dict[str, str]:
-    """What the file says that --only names, by the photographs' ids; they must be among those of the source."""
-    decided = decisions.read(only)
-    if lost := Counter(decided.values())[decisions.REDO] - len(marked(files, decided)):
+def decided(files: pa.Table, only: str, source: str) -> decisions.Said:
+    """What the file says that --only names; the photographs must be among those of the source."""
+    said = decisions.read(only)
+    if lost := Counter(said.decisions.values())[decisions.REDO] - len(marked(files, said.decisions)):
         raise UsageError(
             f"{only} asks to redo {lost:,} photographs that {source} does not hold: give the SOURCE and "
             "OUTPUT that were reviewed"
         )
-    return decided
+    return said
 
 
 def marked(files: pa.Table, decided: dict[str, str]) -> pa.Table:

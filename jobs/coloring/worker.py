@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from colorize_core import __version__, color, encoding, metrics, photo, triage, xmp
 from jobs.cli import JobFailed
-from jobs.coloring import preflight
+from jobs.coloring import hinted, preflight
 from jobs.coloring.deaths import Deaths
 from jobs.coloring.job import Job, container, output_name, source_id
 from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
@@ -141,9 +141,10 @@ class ColorizeActor:
             "model": self.colorizer.file.model,
             "settings": self.job.digest("recolor", path),
             "provenance": self.job.provenance,
+            "hints": source.get("hints"),
             "seconds": 0.0,
         }
-        return Scan(row["id"], uri, path, source["bytes"], row)
+        return Scan(row["id"], uri, path, source["bytes"], row, source.get("hints") or [])
 
     def _read(self, scan: Scan) -> None:
         with scan.accounted("reading"), self.telemetry.timed("read"):
@@ -177,6 +178,7 @@ class ColorizeActor:
                     kind = triage.kind(photograph)
                     scan.row |= {"kind": kind, "bits": photograph.bits}
                     scan.row["height"], scan.row["width"] = photograph.pixels.shape[:2]
+                    hinted.check(scan.hints, scan.row["height"], scan.row["width"])
                     scan.policy = self.job.policies[kind]
                     scan.row["settings"] = self.job.digest(scan.policy, scan.path)
                     if scan.policy == "skip":
@@ -225,8 +227,14 @@ class ColorizeActor:
 
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
         greys = [grey for scan, grey in pages if scan.policy == "recolor"]
+        hints = [
+            hinted.scaled(scan.hints if page == 0 else [], len(photograph.pixels) / scan.row["height"])
+            for scan in scans if scan.policy == "recolor" for page, photograph in enumerate(scan.photographs)
+        ]  # fmt: skip
         with self.telemetry.timed("network"):
-            colourings = self.colorizer.predict(greys, self.job.vividness, self.job.variants, self.job.confidence_map)
+            colourings = self.colorizer.predict(
+                greys, self.job.vividness, self.job.variants, self.job.confidence_map, hints
+            )
         recolored = iter(colourings)
         neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
         for scan, _ in pages:
@@ -258,7 +266,9 @@ class ColorizeActor:
         """Nothing for what was passed through grey: nobody made its colours."""
         if not self.job.provenance or scan.policy != "recolor":
             return None
-        return xmp.Provenance("colorize", f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"])
+        return xmp.Provenance(
+            "colorize", f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"], len(scan.hints)
+        )
 
     def _encoded(self, scan: Scan, variant: int) -> bytes:
         made = self._provenance(scan)

@@ -1,29 +1,56 @@
-"""What people have decided about photographs: the lists that the review page exports."""
+"""What people have said about photographs: the lists that the review page exports."""
 
 import csv
 import io
 import json
+import math
+from typing import NamedTuple
 
+from colorize_core.hints import chroma_of
 from jobs.cli import UsageError
 from jobs.storage import files
 
 KEEP, REJECT, REDO = DECISIONS = "keep", "reject", "redo"
 
 
-def read(uri: str) -> dict[str, str]:
-    """Decisions by the photographs' ids, from CSV with the columns id and decision or JSON with a list of objects.
+class Said(NamedTuple):
+    """By the photographs' ids."""
+
+    decisions: dict[str, str]
+    hints: dict[str, list[dict]]
+    """Entries of the catalogue's column ``hints``, of those of which some were said; an empty list takes back all."""
+
+
+def read(uri: str) -> Said:
+    """From CSV with the columns id and decision, or JSON with a list of objects, which may have ``hints`` as well.
 
     Raises ``UsageError``.
     """
     try:
         text = files.read_bytes(uri).decode("utf-8-sig")
-        rows = json.loads(text) if text.lstrip().startswith("[") else csv.DictReader(io.StringIO(text))
-        found = {row["id"]: row["decision"] for row in rows}
+        rows = list(json.loads(text) if text.lstrip().startswith("[") else csv.DictReader(io.StringIO(text)))
+        decisions = {row["id"]: row["decision"] for row in rows}
+        given = {row["id"]: list(row["hints"]) for row in rows if "hints" in row}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(
             f"{uri} cannot be read as decisions ({type(error).__name__}: {error}): give a CSV or JSON file that the "
             "review page has exported, with an id and a decision for each photograph"
         ) from error
-    if unknown := set(found.values()) - {*DECISIONS}:
+    if unknown := {*decisions.values()} - {*DECISIONS}:
         raise UsageError(f"{uri} has the decision {sorted(map(str, unknown))[0]!r}: there are only keep, reject, redo")
-    return found
+    hints = {id: [hint(entry, f"{uri}, photograph {id}") for entry in entries] for id, entries in given.items()}
+    return Said(decisions, hints)
+
+
+def hint(entry: dict, where: str) -> dict:
+    """One of a list, as the catalogue's column ``hints`` has it. Raises ``UsageError``, which says ``where`` it was."""
+    try:
+        x, y, radius = float(entry["x"]), float(entry["y"]), float(entry.get("radius") or 0)
+        if not (min(x, y, radius) >= 0 and max(x, y, radius) < math.inf):
+            raise ValueError("numbers must be 0 or more")
+        chroma_of(color := entry["color"].strip().lower())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{where}: no hint ({error}); give x, y and radius in pixels, and a color as #rrggbb or none"
+        ) from error
+    return {"x": x, "y": y, "color": color, "radius": radius}

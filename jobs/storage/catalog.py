@@ -13,6 +13,10 @@ from jobs.cli import UsageError
 from jobs.storage.files import write_bytes
 from jobs.storage.output import Place, is_content
 
+HINTS = pa.list_(
+    pa.struct([("x", pa.float64()), ("y", pa.float64()), ("color", pa.string()), ("radius", pa.float64())])
+)
+"""Colours that a person knows: pixels of the upright first page, and #rrggbb, or none for what has no colour."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # hash of the source's path relative to SOURCE
@@ -31,6 +35,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),  # weights' name and digest
         ("settings", pa.string()),  # digest of what else the output depends on; OUTPUT/settings/DIGEST.json names it
         ("provenance", pa.bool_()),  # whether the output says that its colours are machine-made
+        ("hints", HINTS),  # null where it was coloured without
         ("colorfulness", pa.float32()),
         ("confidence", pa.float32()),  # null where the network gives none
         ("seconds", pa.float32()),

@@ -15,11 +15,14 @@ from colorize_core import network
 from colorize_core.colorizer import pack_weights
 from jobs import cli, cluster, colorize, evaluate, review, train
 from jobs.cli import UsageError
+from jobs.coloring import hinted
 from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.identity import identified
 from jobs.coloring.pool import Pool, rows_of
 from jobs.machine import granted
 from jobs.storage import listing
+from jobs.storage.catalog import Catalog
 from jobs.training.config import TrainConfig
 
 
@@ -220,7 +223,9 @@ def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
     """Not run: there are none here. test_cluster runs it on logical ones."""
     config = ColorizeConfig(source=str(samples / "scans"), output="out")
     pool = Pool(1, 2, 0.5, 4)
-    assert "ColorizeActor" in repr(rows_of(listing.listing(config.source), config.job, pool))
+    files = identified(listing.listing(config.source), "png", False)[0]
+    todo = hinted.hinted(files, Catalog("nowhere"), {})
+    assert "ColorizeActor" in repr(rows_of(todo, config.job, pool))
 
 
 def test_where_there_is_no_room(ray_local, monkeypatch):

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from jobs.coloring import todo
+from jobs.coloring import hinted, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import identified
 from jobs.storage.catalog import SCHEMA, Catalog
@@ -41,8 +42,8 @@ def finished(files, tmp_path) -> Catalog:
     return catalog
 
 
-def again(files, catalog, model="ours", retry=False, **options) -> dict[str, str]:
-    wanted = todo.todo(files, catalog, model, config(**options).job, retry)
+def again(files, catalog, model="ours", retry=False, given=None, **options) -> dict[str, str]:
+    wanted = todo.todo(hinted.hinted(files, catalog, given or {}), catalog, model, config(**options).job, retry)
     return {row["path"].decode(): row["why"] for row in wanted.to_pylist()}
 
 
@@ -75,6 +76,20 @@ def test_other_weights_matter_to_what_they_colour(files, finished):
 )
 def test_an_option_costs_what_it_changes(files, finished, options, names):
     assert again(files, finished, **options) == dict.fromkeys(sorted(names), "done with other settings")
+
+
+def test_hints_are_part_of_a_photographs_version(files, finished):
+    hint, (first, *_) = {"x": 4.0, "y": 3.0, "color": "#336699", "radius": 0.0}, files.to_pylist()
+    path, given = first["path"].decode(), {first["id"]: [hint]}
+    assert again(files, finished, given=given) == {path: "given other hints"}
+    assert again(files, finished, given={first["id"]: []}) == {}, "there were none"
+    rows = [row | {"hints": given[row["id"]]} for row in finished.read().to_pylist() if row["id"] == first["id"]]
+    finished.append(pa.Table.from_pylist(rows, SCHEMA))
+    assert again(files, finished, given=given) == {}
+    assert again(files, finished) == {}, "they hold until others are given"
+    (row,) = hinted.hinted(files, finished, {}).filter(pc.equal(files["id"], first["id"])).to_pylist()
+    assert row["hints"] == [hint], "also where it is coloured again for another reason"
+    assert again(files, finished, given={first["id"]: []}) == {path: "given other hints"}
 
 
 def test_a_release_recolours_nothing(files, finished, monkeypatch):

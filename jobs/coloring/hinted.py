@@ -1,0 +1,80 @@
+"""Colours that people know at places of photographs, from the lists that they hand in to the network.
+
+The catalogue's column ``hints`` has those that a photograph was coloured with. They hold whenever it is coloured again,
+until somebody hands in others, or none.
+"""
+
+import csv
+import io
+import os
+from collections import defaultdict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from colorize_core.formats import PhotoError
+from colorize_core.hints import Hint, chroma_of
+from jobs.cli import UsageError
+from jobs.pages import decisions
+from jobs.storage import files
+from jobs.storage.catalog import HINTS, Catalog
+
+
+def read(uri: str, sources: pa.Table) -> dict[str, list[dict]]:
+    """Entries of the catalogue's column ``hints`` by the ids of their photographs, from a CSV file with the columns
+    path, x, y, color and, if wanted, radius.
+
+    A path is relative to SOURCE, as in ``sources``; x, y and radius are pixels of the upright scan; a color is #rrggbb,
+    or none for what is white, grey or black. A line with a path alone takes back what hints there were. Raises
+    ``UsageError``.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(files.read_bytes(uri).decode("utf-8-sig"), newline="")))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{uri} cannot be read as hints ({error}): give a CSV file in UTF-8") from error
+    if missing := [name for name in ("path", "x", "y", "color") if name not in (rows[0] if rows else ())]:
+        raise UsageError(f"{uri} has no column {missing[0]}: hints have path, x, y and color, and may have radius")
+    found: dict[str, list[dict]] = defaultdict(list)
+    for line, row in enumerate(rows, 2):
+        of_path = found[row["path"]]
+        if row["x"] or row["y"] or row["color"]:
+            of_path.append(decisions.hint(row, f"{uri}, line {line}"))
+    paths = pa.array([os.fsencode(files.unprintable(path)) for path in found], pa.large_binary())
+    at = pc.index_in(paths, value_set=sources["path"])
+    if lost := [path for path, place in zip(found, at.to_pylist(), strict=True) if place is None]:
+        raise UsageError(
+            f"{uri} has hints for {len(lost):,} photographs that SOURCE does not hold, such as {lost[0]}: give paths "
+            "relative to SOURCE"
+        )
+    return dict(zip(sources["id"].take(at).to_pylist(), found.values(), strict=True))
+
+
+def hinted(sources: pa.Table, catalog: Catalog, given: dict[str, list[dict]]) -> pa.Table:
+    """``sources`` with columns ``hints``, that each is to be coloured with, and ``hinted_anew``, whether the catalogue
+    has others.
+    """
+    rows = catalog.read(["id", "hints"])
+    rows = rows.filter(pc.is_valid(rows["hints"]))
+    before = dict(zip(rows["id"].to_pylist(), rows["hints"].to_pylist(), strict=True))
+    now = before | given
+    at = pc.index_in(sources["id"], value_set=pa.array(now, pa.string()))
+    entries = pa.array([entries or None for entries in now.values()], HINTS).take(at)
+    anew = pa.array([id for id, entries in given.items() if entries != before.get(id, [])], pa.string())
+    sources = sources.append_column("hints", entries)
+    return sources.append_column("hinted_anew", pc.is_in(sources["id"], value_set=anew))
+
+
+def check(entries: list[dict], height: int, width: int) -> None:
+    """Raise ``PhotoError`` where one lies outside a photograph."""
+    for entry in entries:
+        if entry["x"] > width or entry["y"] > height:
+            place = f"({entry['x']:g}, {entry['y']:g})"
+            raise PhotoError(f"its hint at {place} lies outside of its {width} x {height} pixels: correct it")
+
+
+def scaled(entries: list[dict], scale: float) -> list[Hint]:
+    """For ``Colorizer.predict`` of a picture ``scale`` times as large as the photograph."""
+    return [
+        Hint(scale * entry["x"], scale * entry["y"], chroma_of(entry["color"]), scale * entry["radius"])
+        for entry in entries
+    ]
