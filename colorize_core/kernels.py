@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 
-def _compiled(function):
+def compiled(function):
     """On the first call on a machine, which takes seconds; kept beside this file or in the user's cache."""
     options = {"nogil": True, "error_model": "numpy"}
     try:
@@ -18,7 +18,7 @@ def _compiled(function):
         return numba.njit(**options)(function)
 
 
-@_compiled
+@compiled
 def merge(grey, planes, tables, luminance, from_xz, rgb):
     """Fill ``rgb``, (H, W, 3), with the colours of ``color.merge``.
 
@@ -140,7 +140,7 @@ def _luminance(r, g, b, tables, luminance):
     return luminance[0] * tables.linear[r] + luminance[1] * tables.linear[g] + luminance[2] * tables.linear[b]
 
 
-@_compiled
+@compiled
 def grey_of(rgb, tables, luminance, grey):
     """Fill ``grey``, (H, W), with the levels of ``color.grey_of``."""
     height, width = grey.shape

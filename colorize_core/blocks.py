@@ -1,0 +1,490 @@
+"""The loops over a JPEG's entropy-coded bits and its blocks of 8 x 8 coefficients that ``jpeg`` runs, by Numba.
+
+Sections are those of ITU T.81. ``planes`` are the coefficients of three components, flat and int16 each: block after
+block in raster order, 64 of each in zigzag order. A component that is not there is empty. ``at`` is a place in bits.
+Whatever is not as the standard has it gives a negative result, and nothing is read or written beyond an array.
+"""
+
+import numba
+import numpy as np
+
+from colorize_core.kernels import compiled
+
+SPARE = 600  # bytes behind the bits, so that a block that goes on beyond their end is still within
+SHORT = 10  # bits of the codes that one look at a table decodes
+SEQUENTIAL, DC_FIRST, DC_REFINED, AC_FIRST, AC_REFINED = range(5)
+DAMAGED = -1
+
+
+@compiled
+def unstuffed(data, start, bits, ends):
+    """Copy entropy-coded bytes from ``data[start]`` on to ``bits``, without stuffing and markers (B.1.1.5, F.1.2.3).
+
+    ``ends`` gets the number of bytes copied at the end of each restart interval. Returns where the marker is that ends
+    them all, and the number of intervals; ``DAMAGED`` for restart markers out of turn, or where no marker follows.
+    """
+    i, j, intervals = start, 0, 0
+    last = len(data) - 1
+    while i < last:
+        byte = data[i]
+        if byte != 0xFF:
+            bits[j] = byte
+            j += 1
+            i += 1
+            continue
+        code = data[i + 1]
+        if code == 0:
+            bits[j] = 0xFF
+            j += 1
+            i += 2
+        elif code == 0xFF:  # a fill byte
+            i += 1
+        else:
+            if intervals == len(ends):
+                return DAMAGED, 0
+            ends[intervals] = j
+            intervals += 1
+            if code & 0xF8 != 0xD0:
+                bits[j : j + SPARE] = 0
+                return i, intervals
+            if code & 7 != (intervals - 1) & 7:
+                return DAMAGED, 0
+            i += 2
+    return DAMAGED, 0
+
+
+@numba.njit(inline="always")
+def _window(bits, at):
+    """The 57 bits or more that begin at a place, in the upper end of 64."""
+    i = at >> 3
+    word = (
+        (np.uint64(bits[i]) << np.uint64(56))
+        | (np.uint64(bits[i + 1]) << np.uint64(48))
+        | (np.uint64(bits[i + 2]) << np.uint64(40))
+        | (np.uint64(bits[i + 3]) << np.uint64(32))
+        | (np.uint64(bits[i + 4]) << np.uint64(24))
+        | (np.uint64(bits[i + 5]) << np.uint64(16))
+        | (np.uint64(bits[i + 6]) << np.uint64(8))
+        | np.uint64(bits[i + 7])
+    )
+    return word << np.uint64(at & 7)
+
+
+@numba.njit(inline="always")
+def _top(window, count):
+    """The first ``count`` bits of a window, 1 to 32, as a number."""
+    return np.int64(window >> np.uint64(64 - count))
+
+
+@numba.njit
+def _long_symbol(window, table, lasts, offsets, symbols):
+    """Length and symbol of a code longer than ``SHORT`` (F.2.2.3); length 0 where there is none."""
+    for length in range(SHORT + 1, 17):
+        code = _top(window, length)
+        if code <= lasts[table, length]:
+            return length, np.int64(symbols[table, code + offsets[table, length]])
+    return 0, 0
+
+
+@numba.njit(inline="always")
+def _extended(value, size):
+    """The number that ``size`` bits stand for (F.2.2.1)."""
+    return value if value >> (size - 1) else value - (1 << size) + 1
+
+
+@compiled
+def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes):
+    """Decode one scan into ``planes``.
+
+    ``layout`` has a line for each component of the scan: its number, its rows and columns of blocks, its blocks in a
+    unit (down, across), and the numbers of its tables for DC and AC. ``units`` is how many there are (down, across),
+    ``spectrum`` the standard's Ss, Se and Al, ``tables`` those of ``jpeg._Tables``. Returns 0 or ``DAMAGED``.
+    """
+    short, lasts, offsets, symbols = tables
+    first, last, low = spectrum[0], spectrum[1], spectrum[2]
+    scratch = np.zeros(64, np.int16)  # of what pads units
+    predictions = np.zeros(4, np.int64)
+    at, end, interval, run = 0, ends[0] * 8, 0, 0  # run: blocks that end at once (G.1.2.2)
+    left = restart if restart else units[0] * units[1]
+    for down in range(units[0]):
+        for across in range(units[1]):
+            if left == 0:
+                if at > end or end - at > 7 or interval + 1 == len(ends) or run:
+                    return DAMAGED
+                at, end, interval, left = ends[interval] * 8, ends[interval + 1] * 8, interval + 1, restart
+                predictions[:] = 0
+            left -= 1
+            for c in range(len(layout)):
+                plane, rows, columns = planes[layout[c, 0]], layout[c, 1], layout[c, 2]
+                v, h, dc, ac = layout[c, 3], layout[c, 4], layout[c, 5], layout[c, 6]
+                for y in range(v):
+                    for x in range(h):
+                        row, column = down * v + y, across * h + x
+                        inside = row < rows and column < columns
+                        base = (row * columns + column) * 64 if inside else 0
+                        coefficients = plane if inside else scratch
+                        if kind in (SEQUENTIAL, DC_FIRST):
+                            window = _window(bits, at)
+                            entry = np.int64(short[dc, _top(window, SHORT)])
+                            length, size = entry >> 8, entry & 255
+                            if length == 0:
+                                length, size = _long_symbol(window, dc, lasts, offsets, symbols)
+                            if length == 0 or size > 11:
+                                return DAMAGED
+                            if size:
+                                predictions[c] += _extended(_top(window << np.uint64(length), size), size)
+                                if abs(predictions[c]) > 32767 >> low:
+                                    return DAMAGED
+                            at += length + size
+                            coefficients[base] = predictions[c] << low
+                            if kind == SEQUENTIAL:
+                                at = _ac(bits, at, 1, 63, ac, short, lasts, offsets, symbols, coefficients, base)
+                                if at < 0:
+                                    return DAMAGED
+                        elif kind == DC_REFINED:
+                            if _top(_window(bits, at), 1):
+                                coefficients[base] |= 1 << low
+                            at += 1
+                        elif kind == AC_FIRST:
+                            if run:
+                                run -= 1
+                            else:
+                                at, run = _ac_first(
+                                    bits, at, first, last, low, ac, short, lasts, offsets, symbols, coefficients, base
+                                )
+                        else:
+                            at, run = _ac_refined(
+                                bits, at, run, first, last, low, ac, short, lasts, offsets, symbols, coefficients, base
+                            )
+                        if at < 0 or at > end:
+                            return DAMAGED
+    if at > end or end - at > 7 or run or interval + 1 != len(ends):
+        return DAMAGED
+    return 0
+
+
+@numba.njit
+def _ac(bits, at, first, last, ac, short, lasts, offsets, symbols, coefficients, base):
+    """The AC coefficients of a block of a sequential scan (F.2.2.2); returns where it ends."""
+    k = first
+    while k <= last:
+        window = _window(bits, at)
+        entry = np.int64(short[ac, _top(window, SHORT)])
+        length, symbol = entry >> 8, entry & 255
+        if length == 0:
+            length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+            if length == 0:
+                return DAMAGED
+        run, size = symbol >> 4, symbol & 15
+        at += length + size
+        if size:
+            k += run
+            if k > last or size > 10:
+                return DAMAGED
+            coefficients[base + k] = _extended(_top(window << np.uint64(length), size), size)
+            k += 1
+        elif run == 15:
+            k += 16
+            if k > last + 1:  # as libjpeg, nothing is made of a run to the very end
+                return DAMAGED
+        elif run == 0:
+            break
+        else:
+            return DAMAGED
+    return at
+
+
+@numba.njit
+def _ac_first(bits, at, first, last, low, ac, short, lasts, offsets, symbols, coefficients, base):
+    """The same of the first scan of a band (G.1.2.2); returns where it ends, and for how many more blocks it does."""
+    k = first
+    while k <= last:
+        window = _window(bits, at)
+        entry = np.int64(short[ac, _top(window, SHORT)])
+        length, symbol = entry >> 8, entry & 255
+        if length == 0:
+            length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+            if length == 0:
+                return DAMAGED, 0
+        run, size = symbol >> 4, symbol & 15
+        if size:
+            k += run
+            if k > last or size > 10:
+                return DAMAGED, 0
+            value = _extended(_top(window << np.uint64(length), size), size)
+            if abs(value) > 32767 >> low:
+                return DAMAGED, 0
+            coefficients[base + k] = value << low
+            at += length + size
+            k += 1
+        elif run == 15:
+            at += length
+            k += 16
+        else:
+            blocks = 1 << run
+            if run:
+                blocks += _top(window << np.uint64(length), run)
+            return at + length + run, blocks - 1
+    return at, 0
+
+
+@numba.njit
+def _ac_refined(bits, at, run, first, last, low, ac, short, lasts, offsets, symbols, coefficients, base):
+    """One more bit of a band's coefficients (G.1.2.3); returns where it ends, and for how many more blocks it does."""
+    one = 1 << low
+    k = first
+    if run == 0:
+        while k <= last:
+            window = _window(bits, at)
+            entry = np.int64(short[ac, _top(window, SHORT)])
+            length, symbol = entry >> 8, entry & 255
+            if length == 0:
+                length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+                if length == 0:
+                    return DAMAGED, 0
+            at += length
+            zeros, size = symbol >> 4, symbol & 15
+            value = 0
+            if size > 1:
+                return DAMAGED, 0
+            if size:
+                value = one if _top(window << np.uint64(length), 1) else -one
+                at += 1
+            elif zeros < 15:
+                run = 1 << zeros
+                if zeros:
+                    run += _top(window << np.uint64(length), zeros)
+                    at += zeros
+                break
+            while k <= last:
+                if coefficients[base + k]:
+                    at = _refined(bits, at, one, coefficients, base + k)
+                else:
+                    if zeros == 0:
+                        break
+                    zeros -= 1
+                k += 1
+            if value:
+                if k > last:
+                    return DAMAGED, 0
+                coefficients[base + k] = value
+            k += 1
+    if run:
+        while k <= last:
+            if coefficients[base + k]:
+                at = _refined(bits, at, one, coefficients, base + k)
+            k += 1
+        run -= 1
+    return at, run
+
+
+@numba.njit(inline="always")
+def _refined(bits, at, one, coefficients, place):
+    if _top(_window(bits, at), 1):
+        value = coefficients[place]
+        coefficients[place] = value + one if value > 0 else value - one
+    return at + 1
+
+
+_SIZES = np.array([value.bit_length() for value in range(1 << 16)], np.uint8)
+"""The bits that a number takes, by its absolute value (F.1.2.1)."""
+
+
+@compiled
+def counted(planes, words, layout, units, frequencies):
+    """How often each symbol of a sequential scan comes: adds to ``frequencies``, (8, 256), of tables for DC and AC.
+
+    ``layout`` and ``units`` are those of ``decoded``, ``words`` are the planes as int64. Of a block that pads a unit,
+    DC is that of the one before (A.2.4 leaves it open; libjpeg does so), and AC is 0.
+    """
+    predictions = np.zeros(3, np.int64)
+    for down in range(units[0]):
+        for across in range(units[1]):
+            for c in range(len(layout)):
+                coefficients, fours = planes[layout[c, 0]], words[layout[c, 0]]
+                rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
+                of_dc, of_ac = frequencies[layout[c, 5]], frequencies[layout[c, 6]]
+                for y in range(v):
+                    for x in range(h):
+                        row, column = down * v + y, across * h + x
+                        if row >= rows or column >= columns:
+                            of_dc[0] += 1
+                            of_ac[0] += 1
+                            continue
+                        base = (row * columns + column) * 64
+                        value = np.int64(coefficients[base])
+                        of_dc[_SIZES[abs(value - predictions[c])]] += 1
+                        predictions[c] = value
+                        zeros = -1  # DC is left out
+                        for four in range(base, base + 64, 4):
+                            if fours[four >> 2] == 0:
+                                zeros += 4
+                                continue
+                            for k in range(four, four + 4):
+                                value = np.int64(coefficients[k])
+                                if value == 0 or k == base:
+                                    zeros += 1
+                                    continue
+                                while zeros > 15:
+                                    of_ac[0xF0] += 1
+                                    zeros -= 16
+                                of_ac[zeros << 4 | _SIZES[abs(value)]] += 1
+                                zeros = 0
+                        if zeros:
+                            of_ac[0] += 1
+
+
+@compiled
+def encoded(planes, words, layout, units, codes, out):
+    """Write the same scan to ``out``, bytes stuffed; returns how many there are.
+
+    ``codes``, (8, 256) int64, are those of each symbol of tables for DC and AC: code times 32 plus length. ``out``
+    holds twice what is not stuffed.
+    """
+    predictions = np.zeros(3, np.int64)
+    held, count, size = np.uint64(0), 0, 0  # the last bits, right-aligned, how many there are, and bytes written
+    for down in range(units[0]):
+        for across in range(units[1]):
+            for c in range(len(layout)):
+                coefficients, fours = planes[layout[c, 0]], words[layout[c, 0]]
+                rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
+                of_dc, of_ac = codes[layout[c, 5]], codes[layout[c, 6]]
+                for y in range(v):
+                    for x in range(h):
+                        row, column = down * v + y, across * h + x
+                        base = (row * columns + column) * 64
+                        if row >= rows or column >= columns:
+                            held, count, size = _written(of_dc[0], 0, 0, held, count, out, size)
+                            held, count, size = _written(of_ac[0], 0, 0, held, count, out, size)
+                            continue
+                        value = np.int64(coefficients[base])
+                        difference = value - predictions[c]
+                        predictions[c] = value
+                        bits = np.int64(_SIZES[abs(difference)])
+                        held, count, size = _written(of_dc[bits], difference, bits, held, count, out, size)
+                        zeros = -1
+                        for four in range(base, base + 64, 4):
+                            if fours[four >> 2] == 0:
+                                zeros += 4
+                                continue
+                            for k in range(four, four + 4):
+                                value = np.int64(coefficients[k])
+                                if value == 0 or k == base:
+                                    zeros += 1
+                                    continue
+                                while zeros > 15:
+                                    held, count, size = _written(of_ac[0xF0], 0, 0, held, count, out, size)
+                                    zeros -= 16
+                                bits = np.int64(_SIZES[abs(value)])
+                                code = of_ac[zeros << 4 | bits]
+                                held, count, size = _written(code, value, bits, held, count, out, size)
+                                zeros = 0
+                        if zeros:
+                            held, count, size = _written(of_ac[0], 0, 0, held, count, out, size)
+    fill = -count & 7  # by ones (F.1.2.3)
+    held, count = held << np.uint64(fill) | np.uint64((1 << fill) - 1), count + fill
+    while count:
+        count -= 8
+        byte = np.uint8(held >> np.uint64(count))
+        out[size] = byte
+        size += 1
+        if byte == 0xFF:
+            out[size] = 0
+            size += 1
+    return size
+
+
+@numba.njit(inline="always")
+def _written(code, value, bits, held, count, out, size):
+    """Append a code and ``bits`` bits of a number (F.1.2.1) to the bits held; four bytes leave at a time."""
+    length = (code & 31) + bits
+    number = value + (value >> 63) & ((1 << bits) - 1)  # less one where it is negative
+    held = held << np.uint64(length) | np.uint64((code >> 5) << bits | number)
+    count += length
+    if count >= 32:
+        count -= 32
+        word = np.uint32(held >> np.uint64(count))
+        if word & ~(word + np.uint32(0x01010101)) & np.uint32(0x80808080):  # one of them may be 0xFF
+            for shift in (24, 16, 8, 0):
+                byte = np.uint8(word >> np.uint32(shift))
+                out[size] = byte
+                size += 1
+                if byte == 0xFF:
+                    out[size] = 0
+                    size += 1
+        else:
+            out[size], out[size + 1] = np.uint8(word >> np.uint32(24)), np.uint8(word >> np.uint32(16))
+            out[size + 2], out[size + 3] = np.uint8(word >> np.uint32(8)), np.uint8(word)
+            size += 4
+    return held, count, size
+
+
+@compiled
+def sampled(coefficients, rows, columns, weights, natural, plane):
+    """Fill ``plane`` with the samples of (rows, columns) blocks, n x n of each, uint8; what does not fit is left out.
+
+    ``weights``, (n, n), are those of the inverse transform of n samples over frequency, and ``natural`` the places in
+    zigzag order and the steps of the quantisation, (n * n,) each, of the n x n lowest frequencies.
+    """
+    n = len(weights)
+    places, steps = natural
+    height, width = plane.shape
+    block, half, samples = np.empty((n, n), np.float32), np.empty((n, n), np.float32), np.empty((n, n), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            base = (row * columns + column) * 64
+            for v in range(n):
+                for u in range(n):
+                    block[v, u] = coefficients[base + places[v * n + u]] * steps[v * n + u]
+            half[:] = 0
+            for y in range(n):
+                for v in range(n):
+                    weight = weights[y, v]
+                    for u in range(n):
+                        half[y, u] += weight * block[v, u]
+            samples[:] = np.float32(128.5)
+            for y in range(n):
+                for u in range(n):
+                    value = half[y, u]
+                    for x in range(n):
+                        samples[y, x] += value * weights[x, u]
+            top, left = row * n, column * n
+            for y in range(min(n, height - top)):
+                for x in range(min(n, width - left)):
+                    plane[top + y, left + x] = np.uint8(min(max(samples[y, x], np.float32(0)), np.float32(255)))
+
+
+@compiled
+def transformed(plane, weights, places, steps, rows, columns, coefficients):
+    """Fill ``coefficients`` with the blocks of a plane, uint8, transformed and quantised (A.3.3, A.3.4).
+
+    What a block has beyond the plane repeats its last row and column. ``weights``, (8, 8), are those of the transform,
+    frequency over sample, and ``places`` and ``steps`` as in ``sampled``.
+    """
+    height, width = plane.shape
+    block, half, found = np.empty((8, 8), np.float32), np.empty((8, 8), np.float32), np.empty((8, 8), np.float32)
+    turned = weights.T.copy()
+    for row in range(rows):
+        for column in range(columns):
+            for y in range(8):
+                line = min(row * 8 + y, height - 1)
+                for x in range(8):
+                    block[y, x] = np.float32(plane[line, min(column * 8 + x, width - 1)]) - np.float32(128)
+            half[:] = 0
+            for v in range(8):
+                for y in range(8):
+                    weight = weights[v, y]
+                    for x in range(8):
+                        half[v, x] += weight * block[y, x]
+            found[:] = 0
+            for v in range(8):
+                for x in range(8):
+                    value = half[v, x]
+                    for u in range(8):
+                        found[v, u] += value * turned[x, u]
+            base = (row * columns + column) * 64
+            for v in range(8):
+                for u in range(8):
+                    value = found[v, u] / steps[v * 8 + u]
+                    rounded = np.float32(0.5) if value >= 0 else np.float32(-0.5)
+                    coefficients[base + places[v * 8 + u]] = np.int16(value + rounded)
