@@ -74,13 +74,13 @@ def simulated(ab: Tensor, seeds: Iterable[tuple[int, ...]], share: float) -> Ten
     """Hints from the true ab of photographs in training, in CIE units, (N, 2, H, W): planes (N, 3, H/4, W/4).
 
     A ``share`` of the photographs gets some, eight on average: the mean colours of patches of 1 to 9 pixels a side,
-    anywhere. They depend on the seed and the photograph alone.
+    anywhere; none one that is not known everywhere. They depend on the seed and the photograph alone.
     """
     height, width = ab.shape[2:]
     found = np.zeros((len(ab), 3, height // CELL, width // CELL), np.float32)
     for planes, true, seed in zip(found, ab.numpy(), seeds, strict=True):
         rng = np.random.default_rng([*seed, zlib.crc32(true.tobytes())])
-        number = rng.geometric(FEWER) if rng.random() < share else 0
+        number = rng.geometric(FEWER) if rng.random() < share and np.isfinite(true).all() else 0
         for side in rng.integers(1, PATCH + 1, number):
             top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
             mean = true[:, top : top + side, left : left + side].mean((1, 2))

@@ -37,7 +37,7 @@ class Network(nn.Module):
     bins: Tensor
     """Their centres, ab in CIE units, (Q, 2); see ``objective.bins``."""
     cross_entropy: Callable[[Tensor, Tensor], Tensor]
-    """Of an ``output`` against the true ab, (N, 2, H, W) in CIE units; a scalar, in nats."""
+    """Of an ``output`` against the true ab, (N, 2, H, W) in CIE units, NaN where it is not known; a scalar, in nats."""
 
     def chroma(self, output: Tensor) -> Tensor:
         """The ab that an ``output`` stands for, (N, 2, h, w) in CIE units."""
@@ -212,11 +212,17 @@ class LiteColorizer(LiteEncoder, Network):
         return torch.einsum("nqhw,qc->nchw", output.float().softmax(1), self.bins)
 
     def cross_entropy(self, output: Tensor, ab: Tensor) -> Tensor:
-        """Of the distributions against the true ab, (N, 2, H, W) in CIE units, averaged over 4 x 4 pixels; in nats."""
-        index, weight = (x.permute(0, 2, 3, 1) for x in objective.encode(F.avg_pool2d(ab, 4)))
+        """Of the distributions against the true ab, (N, 2, H, W) in CIE units, averaged over 4 x 4 pixels; in nats.
+
+        Where it is NaN it is not known. A photograph counts as much as any other, however little of it is known.
+        """
+        true = F.avg_pool2d(ab, 4)
+        known = true.isfinite().all(1)
+        index, weight = (x.permute(0, 2, 3, 1) for x in objective.encode(true.nan_to_num()))
         # Over the last dimension of a view: over the first one of channels_last it takes three times as long.
         log_probabilities = output.float().permute(0, 2, 3, 1).log_softmax(-1)
-        return -(log_probabilities.gather(-1, index) * weight).sum(-1).mean()
+        surprise = -(log_probabilities.gather(-1, index) * weight).sum(-1) * known
+        return (surprise.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean()
 
 
 class _Hints(nn.Module):

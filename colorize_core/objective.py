@@ -24,7 +24,8 @@ def default(network: "Network") -> Objective:
 
 
 def loss(network: "Network", output: Tensor, ab: Tensor, objective: Objective) -> Tensor:
-    """Mean loss of a network's ``output`` against the true ab in CIE units, (N, 2, H, W); a scalar.
+    """Mean loss of a network's ``output`` against the true ab in CIE units, (N, 2, H, W), NaN where it is not known; a
+    scalar.
 
     "cross-entropy" takes a network that gives a distribution; the others compare its ``chroma``, enlarged to ab's size.
     Raises ``ValueError`` for an objective that does not exist or that the network has no distribution for.
@@ -44,15 +45,17 @@ def enlarged(chroma: Tensor, ab: Tensor) -> Tensor:
 
 
 def chroma_loss(predicted: Tensor, target: Tensor, objective: Objective = "huber") -> Tensor:
-    """Mean loss over ab in CIE units, (N, 2, H, W) each; a scalar.
+    """Mean loss over ab in CIE units, (N, 2, H, W) each, over where the target is not NaN; a scalar.
 
     "huber" is quadratic up to 10 units and linear beyond, divided by 110, the reach of ab in sRGB. "mse" is
     the mean squared error in the seed's units, (ab + 128) / 255. Raises ``ValueError`` for another name.
     """
+    known = target.isfinite()
+    target, number = torch.where(known, target, predicted.detach()), known.sum().clamp(min=1)
     if objective == "huber":
-        return F.huber_loss(predicted / 110, target / 110, delta=10 / 110)
+        return F.huber_loss(predicted / 110, target / 110, delta=10 / 110, reduction="sum") / number
     if objective == "mse":
-        return F.mse_loss(predicted, target) / 255**2
+        return F.mse_loss(predicted, target, reduction="sum") / number / 255**2
     raise ValueError(f"objective must be 'huber', 'mse' or 'cross-entropy', not {objective!r}")
 
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from colorize_core import color, objective, photo
 from colorize_core.colorizer import autocast
+from colorize_core.hints import CELL, Hint
 from colorize_core.network import Network
 from colorize_core.objective import Objective
 
@@ -37,12 +38,7 @@ def prepare(data: bytes, side: int, min_chroma: float = 2.0) -> bytes:
     than ``MIN_SIDE`` or grey, since a grey photograph teaches grey: its mean absolute ab, in CIE units, lies
     below ``min_chroma``.
     """
-    try:
-        pixels = photo.read(data).rgb_8bit
-    except photo.PhotoError:
-        raise Unsuitable("unreadable") from None
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        raise Unsuitable(f"smaller than {MIN_SIDE} pixels")
+    pixels = _upright(data)
     scale = side / min(pixels.shape[:2])
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -53,6 +49,33 @@ def prepare(data: bytes, side: int, min_chroma: float = 2.0) -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), quality)[1].tobytes()
 
 
+def prepare_hinted(data: bytes, side: int, hints: Sequence[Hint]) -> bytes:
+    """The same of a photograph whose colours are known at some places alone, of ``hints`` in its own pixels: PNG, with
+    alpha where they are. Raises ``Unsuitable`` for what is unreadable or smaller than ``MIN_SIDE``.
+    """
+    grey = color.grey_of(_upright(data))
+    scale = min(1, side / min(grey.shape))
+    grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ab, known = np.zeros((*grey.shape, 2), np.float32), np.zeros(grey.shape, np.uint8)
+    y, x = np.ogrid[: grey.shape[0], : grey.shape[1]]
+    for hint in hints:
+        reach = max(scale * hint.radius, 2 * CELL)  # so that a place of the grid is inside, wherever it lies
+        inside = (x + 0.5 - scale * hint.x) ** 2 + (y + 0.5 - scale * hint.y) ** 2 <= reach**2
+        ab[inside], known[inside] = hint.ab or (0, 0), 255
+    bgr = cv2.cvtColor(color.merge(grey, ab), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", np.dstack([bgr, known]))[1].tobytes()
+
+
+def _upright(data: bytes) -> np.ndarray:
+    try:
+        pixels = photo.read(data).rgb_8bit
+    except photo.PhotoError:
+        raise Unsuitable("unreadable") from None
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise Unsuitable(f"smaller than {MIN_SIDE} pixels")
+    return pixels
+
+
 def examples(
     images: Iterable[bytes],
     size: int,
@@ -60,7 +83,8 @@ def examples(
     crop_area: float = 0.5,
     aged: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Prepared photographs as (L*, ab), float32 (N, 1, size, size) in [0, 100] and (N, 2, size, size).
+    """Prepared photographs as (L*, ab), float32 (N, 1, size, size) in [0, 100] and (N, 2, size, size); ab is NaN where
+    it is not known.
 
     With ``seeds``, one per photograph: a random resized crop (``crop_area`` of the area to all of it, aspect 3:4 to
     4:3; the whole central square where ``crop_area`` is 1), a random flip, and for a share ``aged`` of them the
@@ -70,24 +94,32 @@ def examples(
     """
     lab = []
     for data, seed in zip(images, itertools.repeat(None) if seeds is None else seeds, strict=False):
-        rgb = decode(data)
+        pixels = _decoded(data)
         if seed is None:
-            lab.append(color.rgb_to_lab(centre_square(rgb, size)))
+            lab.append(_lab(centre_square(pixels, size)))
             continue
         rng = np.random.default_rng([*seed, zlib.crc32(data)])
         if crop_area < 1:
-            top, left, height, width = _random_crop(rgb.shape, crop_area, rng)
-            rgb = _resized(rgb[top : top + height, left : left + width], size)
+            top, left, height, width = _random_crop(pixels.shape, crop_area, rng)
+            pixels = _resized(pixels[top : top + height, left : left + width], size)
         else:
-            rgb = centre_square(rgb, size)
+            pixels = centre_square(pixels, size)
         if rng.random() < 0.5:
-            rgb = np.ascontiguousarray(rgb[:, ::-1])
-        example = color.rgb_to_lab(rgb)
+            pixels = pixels[:, ::-1]
+        example = _lab(pixels)
         if rng.random() < aged:
-            example[..., 0] = age(rgb, rng)
+            example[..., 0] = age(np.ascontiguousarray(pixels[..., :3]), rng)
         lab.append(example)
     batch = torch.from_numpy(np.stack(lab)).permute(0, 3, 1, 2)
     return batch[:, :1], batch[:, 1:]
+
+
+def _lab(pixels: np.ndarray) -> np.ndarray:
+    """Of sRGB (H, W, 3), or (H, W, 4) with alpha where ab is known."""
+    lab = color.rgb_to_lab(np.ascontiguousarray(pixels[..., :3]))
+    if pixels.shape[2] == 4:
+        lab[pixels[..., 3] < 128, 1:] = np.nan
+    return lab
 
 
 def age(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -167,9 +199,14 @@ _LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055)
 
 def decode(image: bytes) -> np.ndarray:
     """A prepared photograph: sRGB, uint8 (H, W, 3)."""
-    bgr = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None, "what was prepared can be decoded"
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(_decoded(image)[..., :3])
+
+
+def _decoded(image: bytes) -> np.ndarray:
+    """With a fourth channel, alpha, where ``prepare_hinted`` has made it."""
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None, "what was prepared can be decoded"
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
 
 def centre_square(rgb: np.ndarray, size: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from jobs.storage.listing import Source, base, covers, list_sources
 from jobs.storage.output import Place
 from jobs.training import shards
 from jobs.training.config import TrainConfig
+from jobs.training.reviewed import corrections
 from jobs.training.run import SETTINGS, WEIGHTS, check_run, fit, is_finished, lasting
 
 
@@ -70,9 +71,11 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
     cluster.start()
     side = training.prepared_side(config.size)
     recipe = shards.Preparation(
-        source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma, tuple(config.hold_out)
-    )
-    prepared = shards.prepare(photographs, f"{run}/data", recipe)
+        source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma,
+        tuple(config.hold_out), tuple(config.reviewed),
+    )  # fmt: skip
+    corrected = [correction for output in config.reviewed for correction in corrections(output)]
+    prepared = shards.prepare(photographs, f"{run}/data", recipe, corrected)
     print(
         f"{prepared.counts['train']:,} photographs to train on, {prepared.counts['validation']:,} to validate on, "
         f"{prepared.counts['test']:,} to test on; left out: "

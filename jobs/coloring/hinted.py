@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colorize_core.formats import PhotoError
-from colorize_core.hints import Hint, chroma_of
 from jobs.cli import UsageError
 from jobs.pages import decisions
 from jobs.storage import files
@@ -70,11 +69,3 @@ def check(entries: list[dict], height: int, width: int) -> None:
         if entry["x"] > width or entry["y"] > height:
             place = f"({entry['x']:g}, {entry['y']:g})"
             raise PhotoError(f"its hint at {place} lies outside of its {width} x {height} pixels: correct it")
-
-
-def scaled(entries: list[dict], scale: float) -> list[Hint]:
-    """For ``Colorizer.predict`` of a picture ``scale`` times as large as the photograph."""
-    return [
-        Hint(scale * entry["x"], scale * entry["y"], chroma_of(entry["color"]), scale * entry["radius"])
-        for entry in entries
-    ]

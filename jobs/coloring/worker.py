@@ -25,7 +25,7 @@ from jobs.coloring.job import Job, container, output_name, source_id
 from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
 from jobs.coloring.telemetry import Telemetry
 from jobs.machine import admission
-from jobs.pages import thumbnails
+from jobs.pages import decisions, thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.parquet import ParquetWriter
@@ -228,7 +228,7 @@ class ColorizeActor:
         pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
         greys = [grey for scan, grey in pages if scan.policy == "recolor"]
         hints = [
-            hinted.scaled(scan.hints if page == 0 else [], len(photograph.pixels) / scan.row["height"])
+            decisions.hints(scan.hints if page == 0 else [], len(photograph.pixels) / scan.row["height"])
             for scan in scans if scan.policy == "recolor" for page, photograph in enumerate(scan.photographs)
         ]  # fmt: skip
         with self.telemetry.timed("network"):

@@ -6,7 +6,7 @@ import json
 import math
 from typing import NamedTuple
 
-from colorize_core.hints import chroma_of
+from colorize_core.hints import Hint, chroma_of
 from jobs.cli import UsageError
 from jobs.storage import files
 
@@ -38,8 +38,8 @@ def read(uri: str) -> Said:
         ) from error
     if unknown := {*decisions.values()} - {*DECISIONS}:
         raise UsageError(f"{uri} has the decision {sorted(map(str, unknown))[0]!r}: there are only keep, reject, redo")
-    hints = {id: [hint(entry, f"{uri}, photograph {id}") for entry in entries] for id, entries in given.items()}
-    return Said(decisions, hints)
+    found = {id: [hint(entry, f"{uri}, photograph {id}") for entry in entries] for id, entries in given.items()}
+    return Said(decisions, found)
 
 
 def hint(entry: dict, where: str) -> dict:
@@ -54,3 +54,11 @@ def hint(entry: dict, where: str) -> dict:
             f"{where}: no hint ({error}); give x, y and radius in pixels, and a color as #rrggbb or none"
         ) from error
     return {"x": x, "y": y, "color": color, "radius": radius}
+
+
+def hints(entries: list[dict], scale: float = 1.0) -> list[Hint]:
+    """Of the catalogue's column ``hints``, in the pixels of a picture ``scale`` times as large as the photograph."""
+    return [
+        Hint(scale * entry["x"], scale * entry["y"], chroma_of(entry["color"]), scale * entry["radius"])
+        for entry in entries
+    ]

@@ -7,6 +7,7 @@ from colorize_core import training
 from colorize_core.network import Upsampling
 from jobs import cli
 from jobs.cli import USUAL, UsageError
+from jobs.training.reviewed import GROUP
 
 
 @dataclass
@@ -56,6 +57,10 @@ class TrainConfig(training.Recipe, _Photographs):
     """Groups of `--balance` to train on no photograph of, to validate on all of, and to calibrate the confidence on:
     one that was measured on other kinds of photographs than those of training promises less, and keeps it. Default:
     none."""
+    reviewed: Annotated[tuple[str, ...], cli.SEVERAL, USUAL] = ()
+    """OUTPUTs of colorize archive with decisions or hints: train also on the photographs that somebody has kept, and on
+    the hinted places of others, as a group called `reviewed`, which `--emphasis.reviewed 5` draws five times as often.
+    Default: none."""
     dataset: Annotated[Literal["oxford-iiit-pet"] | None, USUAL] = None
     """Data set to download through torchvision into SOURCE, a folder, unless it is there, and to train on."""
     workers: Annotated[str | None, USUAL] = None
@@ -93,8 +98,10 @@ class TrainConfig(training.Recipe, _Photographs):
             raise UsageError(f"--gpus must be 0 or more, not {self.gpus}")
         if self.epochs < 1 or self.batch_size < most:
             raise UsageError("--epochs must be at least 1, and --batch-size at least the number of workers")
-        if self.emphasis and not self.balance:
+        if self.emphasis.keys() - ({GROUP} if self.reviewed else ()) and not self.balance:
             raise UsageError("--emphasis changes the weights of --balance: give it a COLUMN, or `class`")
+        if self.reviewed and self.parsed_split[0] >= 1:
+            raise UsageError("--reviewed takes a --split into shares")
         if self.hold_out and (not self.balance or self.parsed_split[0] >= 1):
             raise UsageError("--hold-out takes groups of --balance, and a --split into shares")
         if min(self.emphasis.values(), default=1) <= 0:
@@ -125,9 +132,12 @@ class TrainConfig(training.Recipe, _Photographs):
 
     def weights_of(self, groups: dict[str, int]) -> dict[str, float] | None:
         """With which the photographs of each group are drawn, by the groups' sizes."""
-        if not self.balance:
+        if not self.balance and not self.emphasis:
             return None
-        return {group: self.emphasis.get(group, 1) * number**-0.5 for group, number in groups.items()}
+        return {
+            group: self.emphasis.get(group, 1) * (number**-0.5 if self.balance else 1)
+            for group, number in groups.items()
+        }
 
     @property
     def network_settings(self) -> dict:

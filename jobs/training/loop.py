@@ -75,7 +75,7 @@ def train_worker(settings: dict) -> None:
             torch.save(whole, Path(folder, "state.pt"))
             seen = {"photographs": prepared.counts["train"], "photographs_seen": state.step * config.batch_size}
             summary = asdict(config) | seen | {"metrics": metrics}
-            for private in ("source", "storage", "config"):  # paths and buckets of whoever trained
+            for private in ("source", "storage", "config", "reviewed"):  # paths and buckets of whoever trained
                 del summary[private]
             summary["weights"] = config.weights and PurePath(config.weights).stem
             packed = colorizer.pack_weights(

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 
@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from jobs.cli import UsageError
+from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.files import printable, read_bytes, write_bytes
 from jobs.storage.output import Place
+from jobs.training.reviewed import GROUP, Correction
 
 SPLITS = ("train", "validation", "test")
 PHOTOGRAPHS_PER_TASK = 512
@@ -55,6 +57,8 @@ class Preparation:
     """Mean absolute ab, in CIE units, below which a photograph counts as grey."""
     hold_out: tuple[str, ...] = ()
     """Values of that column whose photographs are all validated on; for a split into shares."""
+    reviewed: tuple[str, ...] = ()
+    """Archives whose corrections are among the photographs; for a split into shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +105,12 @@ class Prepared:
         return pa.concat_tables(tables).take(places) if tables else pa.table({"image": [], "group": [], "name": []})
 
 
-def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Prepared:
+def prepare(
+    files: list[listing.Source], folder: str, recipe: Preparation, corrections: Sequence[Correction] = ()
+) -> Prepared:
     """Turn the files of a source into shards in ``folder``, once: where they are, nothing is done again.
+
+    ``corrections`` join them; those that are known at some places alone are all trained on.
 
     Raises ``UsageError`` where the photographs do not suffice for the split, or where the folder holds the shards of
     something else.
@@ -111,6 +119,10 @@ def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Pr
 
     fs, root = url_to_fs(folder)
     made_from = json.loads(json.dumps(asdict(recipe) | {"files": len(files)}))
+    if corrections:
+        made_from["corrections"] = hashlib.sha256(
+            json.dumps(corrections).encode("utf-8", "backslashreplace")
+        ).hexdigest()
     if fs.exists(f"{root}/{SUMMARY}"):
         before = json.loads(fs.cat_file(f"{root}/{SUMMARY}"))["made_from"]
         for key, value in made_from.items():
@@ -130,7 +142,13 @@ def prepare(files: list[listing.Source], folder: str, recipe: Preparation) -> Pr
             f"{recipe.source} holds no photographs of class {', '.join(recipe.only)}: "
             f"there are {', '.join(there[:10])}{', ...' if len(there) > 10 else ''}"
         )
-    items = [{"uris": [file.uri for file in group], "paths": [file.path for file in group]} for group in groups]
+    items: list[dict] = [
+        {"uris": [file.uri for file in group], "paths": [file.path for file in group], "hints": []} for group in groups
+    ]
+    for i in range(0, len(corrections), PHOTOGRAPHS_PER_TASK):
+        some = corrections[i : i + PHOTOGRAPHS_PER_TASK]
+        item = {"uris": [one.uri for one in some], "paths": [one.name for one in some]}
+        items.append(item | {"hints": [json.dumps(one.hints) for one in some]})
     parts = (
         ray.data.from_items(items, override_num_blocks=len(items))
         .flat_map(_photographs, fn_args=[recipe])  # type: ignore[arg-type]  # Ray's types know nothing of fn_args
@@ -207,35 +225,44 @@ def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
     """A row for each photograph in a task's files; what is left out has a reason and no image."""
     from colorize_core import training  # imports PyTorch, which the processes that only read shards do without
 
-    for name, group, data in _encoded(row, recipe):
+    start, stop = _thresholds(recipe.split) if recipe.split[0] < 1 else (0, 0)
+    for name, group, data, hints in _encoded(row, recipe):
         reason, image = "", b""
         if isinstance(data, str):
             reason = data
-        elif recipe.only and group not in recipe.only and not _is_of(name, recipe.only):
+        elif recipe.only and group not in (*recipe.only, GROUP) and not _is_of(name, recipe.only):
             reason = "of another class"
         else:
             try:
-                image = training.prepare(data, recipe.side, recipe.min_chroma)
+                if hints is None:
+                    image = training.prepare(data, recipe.side, recipe.min_chroma)
+                else:
+                    image = training.prepare_hinted(data, recipe.side, decisions.hints(hints))
             except training.Unsuitable as unsuitable:
                 reason = str(unsuitable)
         name = printable(name)
         key = _key(name)
-        if group in recipe.hold_out:
-            start, stop = _thresholds(recipe.split)
+        if hints is not None:
+            key = key * start >> 63  # within the training stretch: most of their colours are not known
+        elif group in recipe.hold_out:
             key = start + (key * (stop - start) >> 63)  # within the validation stretch, in the same order
         yield {"key": key, "name": name, "group": group, "image": image, "reason": reason}
 
 
-def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str]]:
-    """Name, group and encoded bytes (or why there are none) of each photograph in a task's files."""
+def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str, list[dict] | None]]:
+    """Name, group, encoded bytes (or why there are none) and hints of each photograph in a task's files; no hints where
+    all of its colours are known."""
+    corrected = map(json.loads, row["hints"])
     for uri, path in zip(row["uris"], row["paths"], strict=True):
         try:
-            if uri.endswith(".parquet"):
-                yield from _in_parquet(uri, path, recipe.balance)
+            if row["hints"]:
+                yield path, GROUP, read_bytes(uri), next(corrected)
+            elif uri.endswith(".parquet"):
+                yield from ((*photograph, None) for photograph in _in_parquet(uri, path, recipe.balance))
             else:
-                yield path, class_of(path), read_bytes(uri)
+                yield path, class_of(path), read_bytes(uri), None
         except (OSError, pa.ArrowInvalid):
-            yield path, "", "unreadable file"
+            yield path, "", "unreadable file", None
 
 
 def _in_parquet(uri: str, path: str, balance: str | None) -> Iterator[tuple[str, str, bytes | str]]:

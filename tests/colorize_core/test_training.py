@@ -7,7 +7,7 @@ from PIL import Image
 from skimage import data
 from skimage.color import rgb2lab
 
-from colorize_core import color, hints, network, training
+from colorize_core import color, hints, network, objective, training
 from colorize_core.objective import chroma_loss
 
 CPU = torch.device("cpu")
@@ -52,6 +52,37 @@ def test_examples_are_true_lightness_and_chroma(prepared):
     lab = rgb2lab(np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BOX)))
     assert np.abs(lightness[0, 0].numpy() - lab[..., 0]).mean() < 4
     assert np.abs(ab[0].permute(1, 2, 0).numpy() - lab[..., 1:]).mean() < 2
+
+
+def test_colours_that_are_known_at_some_places_alone():
+    hint = hints.Hint(100, 60, (30.0, -20.0), radius=30)
+    image = training.prepare_hinted(png(data.camera()[:256, :320]), 128, [hint, hints.Hint(300, 250, None)])
+    lightness, ab = training.examples([image], 128)
+    known = ab[0].isfinite().all(0).numpy()
+    assert known[30, 34] and not known[64, 64], "of 160 x 128 pixels, the central square"
+    assert known.mean() == pytest.approx(np.pi * 15**2 / 128**2, rel=0.1), "the other hint lies outside of it"
+    assert ab[0, :, 30, 34].numpy() == pytest.approx([30, -20], abs=2)
+    grey = Image.fromarray(data.camera()[:256, :320]).resize((160, 128), Image.Resampling.BOX)
+    lab = rgb2lab(np.repeat(np.asarray(grey)[:, 16:-16, None], 3, axis=2))
+    assert np.abs(lightness[0, 0].numpy() - lab[..., 0]).max() < 1, "its lightness is the photograph's everywhere"
+    (augmented,) = training.examples([image], 64, [(0, 3)])[1]
+    assert 0 < augmented.isfinite().float().mean() < 0.5
+    with pytest.raises(training.Unsuitable, match="unreadable"):
+        training.prepare_hinted(b"junk", 128, [hint])
+
+
+@pytest.mark.parametrize("name, minimised", [("lite0", "cross-entropy"), ("resnet18", "huber"), ("resnet18", "mse")])
+def test_what_is_not_known_teaches_nothing(name, minimised):
+    model = network.build(name).eval()
+    lightness, ab = torch.rand(2, 1, 64, 64) * 100, torch.full((2, 2, 64, 64), 20.0)
+    output = model(lightness).detach().requires_grad_()
+    ab[0, :, 32:] = torch.nan
+    objective.loss(model, output, ab, minimised).backward()
+    lower = slice(output.shape[2] // 2 + 1, None)
+    assert output.grad[0, :, lower].abs().max() == 0 < output.grad[1, :, lower].abs().max()
+    assert output.grad.isfinite().all() and output.grad[0].abs().max() > 0
+    assert objective.loss(model, output, torch.full_like(ab, torch.nan), minimised).item() == 0
+    assert (hints.simulated(ab, [(0,), (1,)], 1.0)[0] == 0).all(), "nor are hints made of it"
 
 
 def test_augmentation_depends_on_seed_and_photograph_alone(prepared):
