@@ -112,6 +112,11 @@ def grey_of(rgb: np.ndarray) -> np.ndarray:
     return grey
 
 
+def in_8_bits(grey: np.ndarray) -> np.ndarray:
+    """Levels of 16 bits, any shape, to the nearest ones of 8."""
+    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def _read_only(pixels: np.ndarray) -> np.ndarray:
     """The same pixels as an array of the one kind that kernels are compiled for."""
     view = np.ascontiguousarray(pixels).view()

@@ -7,18 +7,17 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
+import cv2
 import imagecodecs
 import numpy as np
 from isal import isal_zlib
 from PIL import ImageCms
 
-from colorize_core import exif, iptc, xmp
+from colorize_core import exif, iptc, jpeg, xmp
 from colorize_core.exif import BYTE, LONG, LONG8, RATIONAL, SHORT, UNDEFINED, Directories, Field
 from colorize_core.photo import Photo
 
 Format = Literal["png", "jpeg", "tiff"]
-
-JPEG_QUALITY = 95
 
 _PNG_LEVEL = 2  # of ISA-L, whose files are as small as zlib's of level 1, in a quarter of the time
 _STRIP_BYTES = 1 << 20  # strips of rows are compressed one by one: no copy of a whole scan is ever made
@@ -50,8 +49,8 @@ def encode(
 ) -> bytes:
     """sRGB, (H, W, 3) uint8 or uint16, to a file of ``format`` that declares sRGB, with the metadata of ``Photo``.
 
-    PNG and TIFF are lossless, at the depth of ``rgb``. JPEG (quality 95, chroma at full resolution) is not: its
-    luminance is close to that of ``rgb``, no longer equal. ``alpha`` is (H, W) of the same type. PNG has no place
+    PNG and TIFF are lossless, at the depth of ``rgb``. JPEG (quality 95, chroma at half size) is not; ``spliced`` keeps
+    the luma of a scan. ``alpha`` is (H, W) of the same type. PNG has no place
     for IPTC-IIM: what XMP has a property for is said there. Of EXIF that outgrows the 64 KB that JPEG has for it, the
     largest values are dropped, such as a maker note; XMP continues in an extension. The same input gives the same
     bytes. Raises ``ValueError`` for what the format does not hold.
@@ -115,7 +114,7 @@ def _tiff_tags(page: Photo, counts: list[int]) -> Directories:
         284: _field(SHORT, 1),  # samples of a pixel lie side by side
         296: _field(SHORT, 2 if page.dpi else 1),  # per inch, or an aspect ratio only
         317: _field(SHORT, 2),  # horizontal differencing
-        34675: Field(UNDEFINED, _srgb_profile()),
+        34675: Field(UNDEFINED, srgb_profile()),
     })  # fmt: skip
     if page.alpha is not None:
         found.main[338] = _field(SHORT, 2)  # unassociated alpha
@@ -179,32 +178,41 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _encode_jpeg(page: Photo) -> bytes:
-    jpeg = imagecodecs.jpeg8_encode(
-        page.pixels, level=JPEG_QUALITY, colorspace="rgb", outcolorspace="ycbcr", subsampling="444"
-    )
+    luma, red, blue = cv2.split(cv2.cvtColor(page.pixels, cv2.COLOR_RGB2YCrCb))
+    chroma, size = [halved(plane) for plane in (blue, red)], page.pixels.shape[:2]
+    segments = jpeg_segments(page, 1, srgb_profile())
+    return jpeg.write(jpeg.plane(luma, jpeg.luma_steps()), chroma, (size[0], size[1]), segments)
+
+
+def halved(plane: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 to averages of 2 x 2, sides rounded up; what an odd side lacks repeats its last line."""
+    height, width = plane.shape
+    even = cv2.copyMakeBorder(plane, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(even, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
+def jpeg_segments(page: Photo, orientation: int, profile: bytes) -> list[bytes]:
+    """What a photograph carries, its pixels stored with an ``orientation`` and an ICC ``profile``, as a JPEG's marker
+    segments; JFIF's first, Exif's second (JFIF 1.02; CIPA DC-008, 4.5.5)."""
     density = [1, *(min(round(dots), 65535) for dots in page.dpi)] if page.dpi else [0, 1, 1]
-    segments = [_segment(0xE0, b"JFIF\0\1\1" + struct.pack(">BHHBB", *density, 0, 0))]
-    if page.exif:
-        segments.append(_segment(0xE1, b"Exif\0\0" + exif.shortened(page.exif, _SEGMENT_BYTES - 6)))
+    segments = [jpeg.segment(0xE0, b"JFIF\0\1\1" + struct.pack(">BHHBB", *density, 0, 0))]
+    if block := exif.with_orientation(page.exif, orientation):
+        segments.append(jpeg.segment(0xE1, b"Exif\0\0" + exif.shortened(block, _SEGMENT_BYTES - 6)))
     if page.xmp:
         packet, extension = xmp.split(page.xmp)
-        segments.append(_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+        segments.append(jpeg.segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
         if extension:
             segments += _xmp_extension(extension)
     if page.iptc:
         segments += _segments(0xED, b"Photoshop 3.0\0", iptc.as_resources(page.iptc))
-    segments.append(_segment(0xE2, b"ICC_PROFILE\0\1\1" + _srgb_profile()))
-    return b"".join([jpeg[:2], *segments, jpeg[20:]])  # in the place of libjpeg's own JFIF segment
-
-
-def _segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+    segments.append(jpeg.segment(0xE2, b"ICC_PROFILE\0\1\1" + profile))
+    return segments
 
 
 def _segments(marker: int, prefix: bytes, body: bytes) -> Iterator[bytes]:
     """As many as it takes; readers put together what follows the prefixes."""
     for start in range(0, len(body), _SEGMENT_BYTES - len(prefix)):
-        yield _segment(marker, prefix + body[start : start + _SEGMENT_BYTES - len(prefix)])
+        yield jpeg.segment(marker, prefix + body[start : start + _SEGMENT_BYTES - len(prefix)])
 
 
 def _xmp_extension(extension: bytes) -> Iterator[bytes]:
@@ -213,11 +221,29 @@ def _xmp_extension(extension: bytes) -> Iterator[bytes]:
     for start in range(0, len(extension), part):
         place = struct.pack(">LL", len(extension), start)
         head = b"http://ns.adobe.com/xmp/extension/\0" + xmp.digest(extension) + place
-        yield _segment(0xE1, head + extension[start : start + part])
+        yield jpeg.segment(0xE1, head + extension[start : start + part])
 
 
 @lru_cache
-def _srgb_profile() -> bytes:
+def srgb_profile() -> bytes:
     """An ICC profile of a few hundred bytes, the same ones every time: its date of creation is fixed."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
+def srgb_profile_with(tone: np.ndarray) -> bytes:
+    """The same with another tone curve: linear light of each of n levels, in [0, 1] (ICC.1:2001-04, 6.5.3)."""
+    srgb = srgb_profile()
+    curve = b"curv" + struct.pack(">LL", 0, len(tone)) + np.rint(65535 * tone).astype(">u2").tobytes()
+    (count,) = struct.unpack_from(">L", srgb, 128)
+    entries = [struct.unpack_from(">4sLL", srgb, 132 + 12 * i) for i in range(count)]
+    tags = {name: srgb[start : start + size] for name, start, size in entries}
+    tags |= dict.fromkeys([b"rTRC", b"gTRC", b"bTRC"], curve)
+    table, bodies, places = struct.pack(">L", len(tags)), b"", {}
+    for name, tag in tags.items():
+        if tag not in places:  # tags may share what they hold
+            places[tag] = 132 + 12 * len(tags) + len(bodies)
+            bodies += tag + bytes(-len(tag) % 4)
+        table += struct.pack(">4sLL", name, places[tag], len(tag))
+    head = srgb[4:84] + bytes(16) + srgb[100:128]  # the digest at 84 would be of other content
+    return struct.pack(">L", 128 + len(table) + len(bodies)) + head + table + bodies

@@ -217,3 +217,12 @@ def shortened(block: bytes, limit: int) -> bytes:
         directory, tag = max(fields, key=lambda field: len(field[0][field[1]].data))
         del directory[tag]
     return block
+
+
+def with_orientation(block: bytes | None, orientation: int) -> bytes | None:
+    """The block with word of how a file's pixels are to be turned, 1 to 8; 1, upright, goes without saying."""
+    if orientation == 1:
+        return block
+    directories = parse(block) if block else Directories({}, {})
+    directories.main[ExifTags.Base.Orientation] = Field(SHORT, struct.pack("<H", orientation))
+    return block_of(directories)

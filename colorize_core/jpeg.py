@@ -7,7 +7,7 @@ as grey, that file is the scan, pixel by pixel. Sections are those of ITU T.81, 
 
 import heapq
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -103,31 +103,26 @@ def read(data: bytes) -> Jpeg:
 
     All of it is decoded and must be as the standard has it, to its end. Raises ``Unsuitable`` for all else.
     """
-    if data[:2] != b"\xff\xd8":
-        raise Unsuitable("it does not begin like a JPEG")
-    reader, at = _Reader(np.frombuffer(data, np.uint8)), 2
-    while True:
-        if data[at : at + 1] != b"\xff":
-            raise Unsuitable("a marker is missing, or the file is cut short")
-        while data[at : at + 1] == b"\xff":
-            at += 1
-        code = data[at] if at < len(data) else 0
-        if code == _EOI:
-            return reader.jpeg()
-        if not 0xC0 <= code <= 0xFE or 0xD0 <= code <= 0xD8:
-            raise Unsuitable(f"a marker 0x{code:02x} is out of place")
-        length = int.from_bytes(data[at + 1 : at + 3], "big")
-        body = data[at + 3 : at + 1 + length]
-        if length < 2 or len(body) != length - 2:
-            raise Unsuitable("a segment is cut short")
-        at += 1 + length
-        try:
+    reader = _Reader(data)
+    for code, body in reader.segments():
+        if code == _SOS:
+            reader.scan(body)
+        else:
+            reader.take(code, body)
+    return reader.jpeg()
+
+
+def is_read(data: bytes) -> bool:
+    """Whether ``read`` takes a JPEG, as far as what precedes its first scan says."""
+    reader = _Reader(data)
+    try:
+        for code, body in reader.segments():
             if code == _SOS:
-                at = reader.scan(body, at)
-            else:
-                reader.segment(code, body)
-        except (IndexError, struct.error):
-            raise Unsuitable("a segment is too short") from None
+                return reader.has_luma
+            reader.take(code, body)
+    except Unsuitable:
+        pass
+    return False
 
 
 @dataclass
@@ -185,8 +180,10 @@ class _Tables:
 class _Reader:
     """What the segments of a JPEG have said so far, and what its scans have given."""
 
-    def __init__(self, data: np.ndarray):
+    def __init__(self, data: bytes):
         self.data = data
+        self.at = 2
+        """Where the next segment begins, or what of it is not read."""
         self.tables = _Tables()
         self.quantisation: dict[int, np.ndarray] = {}
         self.restart = 0
@@ -195,13 +192,35 @@ class _Reader:
         self.jfif = False
         self.adobe: int | None = None
 
-    def segment(self, code: int, body: bytes) -> None:
+    def segments(self) -> Iterator[tuple[int, bytes]]:
+        """Their markers and what is in them, to the end of the picture."""
+        data = self.data
+        if data[:2] != b"\xff\xd8":
+            raise Unsuitable("it does not begin like a JPEG")
+        while True:
+            if data[self.at : self.at + 1] != b"\xff":
+                raise Unsuitable("a marker is missing, or the file is cut short")
+            while data[self.at : self.at + 1] == b"\xff":
+                self.at += 1
+            code = data[self.at] if self.at < len(data) else 0
+            if code == _EOI:
+                return
+            if not 0xC0 <= code <= 0xFE or 0xD0 <= code <= 0xD8:
+                raise Unsuitable(f"a marker 0x{code:02x} is out of place")
+            length = int.from_bytes(data[self.at + 1 : self.at + 3], "big")
+            body = data[self.at + 3 : self.at + 1 + length]
+            if length < 2 or len(body) != length - 2:
+                raise Unsuitable("a segment is cut short")
+            self.at += 1 + length
+            yield code, body
+
+    def take(self, code: int, body: bytes) -> None:
         if code == _DHT:
             self._huffman(body)
         elif code == _DQT:
             self._quantisation(body)
         elif code == _DRI:
-            (self.restart,) = struct.unpack(">H", body)
+            self.restart = int.from_bytes(body[:2], "big")
         elif code in _FRAMES:
             self._frame(code, body)
         elif code == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14:
@@ -237,7 +256,7 @@ class _Reader:
             raise Unsuitable("it is arithmetic-coded, lossless or hierarchical")
         if self.components:
             raise Unsuitable("it has several frames")
-        bits, self.height, self.width, count = struct.unpack_from(">BHHB", body)
+        bits, self.height, self.width, count = struct.unpack(">BHHB", body[:6].ljust(6, b"\0"))
         if bits != 8 or count not in (1, 3) or len(body) != 6 + 3 * count:
             raise Unsuitable(f"it has {count} components of {bits} bits")
         if not 0 < self.height <= _SIDE or not 0 < self.width <= _SIDE:
@@ -256,11 +275,11 @@ class _Reader:
             component.columns, component.rows = -(-self.width // (8 * across)), -(-self.height // (8 * down))
             component.coefficients = np.zeros(component.rows * component.columns * 64, np.int16)
 
-    def scan(self, body: bytes, at: int) -> int:
-        """Decode the scan with this header, whose bits begin at ``at``; returns where the next marker is."""
+    def scan(self, body: bytes) -> None:
+        """Decode the scan with this header, whose bits follow."""
         from colorize_core import blocks
 
-        count = body[0]
+        count = body[0] if body else 0
         if not self.components or not 1 <= count <= 3 or len(body) != 4 + 2 * count:
             raise Unsuitable("a scan's header is damaged")
         first, last, bits = body[1 + 2 * count :]
@@ -290,16 +309,15 @@ class _Reader:
         else:
             kind = blocks.AC_REFINED if high else blocks.AC_FIRST
         intervals = -(-units[0] * units[1] // self.restart) if self.restart else 1
-        coded, ends = np.empty(len(self.data) - at + blocks.SPARE, np.uint8), np.empty(intervals, np.int64)
-        after, there = blocks.unstuffed(self.data, at, coded, ends)
-        if after < 0 or there != intervals:
+        coded, ends = np.empty(len(self.data) - self.at + blocks.SPARE, np.uint8), np.empty(intervals, np.int64)
+        self.at, there = blocks.unstuffed(np.frombuffer(self.data, np.uint8), self.at, coded, ends)
+        if self.at < 0 or there != intervals:
             raise Unsuitable("a scan is cut short, or its restart markers are out of turn")
         planes = [one.coefficients for one in self.components]
         planes += [np.empty(0, np.int16)] * (3 - len(planes))
         settings = np.array(layout, np.int64), units, (first, last, low), kind, self.tables.arrays
         if blocks.decoded(coded, ends, self.restart, *settings, tuple(planes)) < 0:
             raise Unsuitable("its entropy-coded data are damaged")
-        return after
 
     def _progress(self, one: _Component, first: int, last: int, high: int, low: int, count: int) -> None:
         """Take note of what of a component is known once a scan is decoded; only what the standard allows (G.1.1.1)."""
@@ -318,7 +336,7 @@ class _Reader:
         """Once all is read."""
         if not self.components or self.components[0].low.any() or any(one.low[0] for one in self.components):
             raise Unsuitable("scans are missing")
-        if len(self.components) == 3 and not self._is_ycc():
+        if not self.has_luma:
             raise Unsuitable("it is RGB")
         planes = []
         for one in self.components:
@@ -327,10 +345,11 @@ class _Reader:
         factors = tuple((one.across, one.down) for one in self.components)
         return Jpeg(self.width, self.height, tuple(planes), factors)
 
-    def _is_ycc(self) -> bool:
-        """As libjpeg guesses it."""
-        if self.jfif:
-            return True
+    @property
+    def has_luma(self) -> bool:
+        """Whether it is grey or Y'CbCr, as libjpeg guesses it."""
+        if len(self.components) < 3 or self.jfif:
+            return bool(self.components)
         if self.adobe is not None:
             return self.adobe != 0
         return bytes(one.identifier for one in self.components) != b"RGB"
@@ -365,7 +384,9 @@ def _scaled(text: str, quality: int) -> np.ndarray:
     return steps
 
 
-def write(luma: Plane, chroma: Sequence[np.ndarray], size: tuple[int, int], segments: Iterable[bytes] = ()) -> bytes:
+def write(
+    luma: Plane, chroma: Sequence[np.ndarray] | np.ndarray, size: tuple[int, int], segments: Iterable[bytes] = ()
+) -> bytes:
     """A baseline JPEG, 4:2:0, of ``size`` (height, width), with this luma as it is.
 
     ``chroma`` are Cb and Cr, uint8, of half the height and width, rounded up, in places between pairs of luma's
@@ -379,12 +400,12 @@ def write(luma: Plane, chroma: Sequence[np.ndarray], size: tuple[int, int], segm
     planes = [luma, *(plane(samples, chroma_steps()) for samples in chroma)]
     tables, coded = _coded(planes, (-(-height // 16), -(-width // 16)))
     deep = bool((luma.steps > 255).any())  # such steps are beyond baseline; libjpeg writes them so
-    steps = [_segment(_DQT, bytes([deep << 4]) + luma.steps.astype(">u2" if deep else "u1").tobytes())]
-    steps.append(_segment(_DQT, b"\1" + chroma_steps().astype("u1").tobytes()))
+    steps = [segment(_DQT, bytes([deep << 4]) + luma.steps.astype(">u2" if deep else "u1").tobytes())]
+    steps.append(segment(_DQT, b"\1" + chroma_steps().astype("u1").tobytes()))
     frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1])
     scan = bytes([3, 1, 0x00, 2, 0x11, 3, 0x11, 0, 63, 0])
-    head = [b"\xff\xd8", *segments, *steps, _segment(_EXTENDED if deep else _BASELINE, frame), *tables]
-    return b"".join([*head, _segment(_SOS, scan), coded, b"\xff\xd9"])
+    head = [b"\xff\xd8", *segments, *steps, segment(_EXTENDED if deep else _BASELINE, frame), *tables]
+    return b"".join([*head, segment(_SOS, scan), coded, b"\xff\xd9"])
 
 
 def _coded(planes: list[Plane], units: tuple[int, int]) -> tuple[list[bytes], memoryview]:
@@ -403,7 +424,7 @@ def _coded(planes: list[Plane], units: tuple[int, int]) -> tuple[list[bytes], me
     codes, sizes = np.zeros((8, 256), np.int64), np.arange(256)
     for number in (0, 1, 4, 5):
         counts, symbols = huffman(frequencies[number])
-        tables.append(_segment(_DHT, bytes([number >> 2 << 4 | number & 1, *counts, *symbols])))
+        tables.append(segment(_DHT, bytes([number >> 2 << 4 | number & 1, *counts, *symbols])))
         codes[number] = code_words(counts, symbols)
         lengths = (codes[number] & 31) + (sizes if number < 4 else sizes & 15)
         bits += int(frequencies[number] @ lengths)
@@ -452,7 +473,8 @@ def code_words(counts: Sequence[int], symbols: Sequence[int]) -> np.ndarray:
     return codes
 
 
-def _segment(marker: int, body: bytes) -> bytes:
+def segment(marker: int, body: bytes) -> bytes:
+    """A marker segment, of 65,533 bytes at most."""
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 

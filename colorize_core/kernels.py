@@ -156,3 +156,27 @@ def grey_of(rgb, tables, luminance, grey):
             elif y >= tables.high[level]:
                 level += 1
             grey[row, x] = level
+
+
+@compiled
+def chroma_beside(levels, rgb, codes, chroma):
+    """Fill ``chroma``, (2, H, W) uint8, with JFIF's Cb and Cr of ``rgb``, (H, W, 3) uint8, for a luma of ``levels``.
+
+    ``codes`` turns a level of ``rgb`` into one of the file's, float32. Where luma and chroma leave [0, 255] together,
+    chroma is scaled down.
+    """
+    height, width = levels.shape
+    number = np.float32
+    half, white, tiny = number(128.5), number(255), number(1e-6)
+    w_red, w_green, w_blue = number(0.299), number(0.587), number(0.114)
+    per_blue, per_red = number(0.5 / (1 - 0.114)), number(0.5 / (1 - 0.299))
+    for row in range(height):
+        for x in range(width):
+            r, g, b = codes[rgb[row, x, 0]], codes[rgb[row, x, 1]], codes[rgb[row, x, 2]]
+            luma, level = w_red * r + w_green * g + w_blue * b, number(levels[row, x])
+            r, g, b = r - luma, g - luma, b - luma
+            above, below = max(r, g, b), min(r, g, b)
+            room, depth = (white - level) / max(above, tiny), level / max(-below, tiny)
+            scale = min(room, depth, number(1))
+            chroma[0, row, x] = np.uint8(half + scale * per_blue * b)
+            chroma[1, row, x] = np.uint8(half + scale * per_red * r)

@@ -86,7 +86,7 @@ def measure(data: bytes) -> list[Page]:
     A TIFF has as many as it has directories of its own that are neither reduced copies nor masks. Every other
     format has one: the first frame of an animation, the main picture of an MPO. Raises ``PhotoError``.
     """
-    with _said_clearly(data):
+    with said_clearly(data):
         sniff(data)
         if tiff.is_one(data):
             return [_tiff_page(found) for _, found in tiff.pages(data)]
@@ -113,7 +113,7 @@ def pages(data: bytes) -> Generator[Photo, None, None]:
     """
     photographs = (_tiff_pages if tiff.is_one(data) else _only_page)(data)
     while True:
-        with _said_clearly(data):  # not beyond the yield, for it holds for the whole process
+        with said_clearly(data):  # not beyond the yield, for it holds for the whole process
             photograph = next(photographs, None)
         if photograph is None:
             return
@@ -150,7 +150,7 @@ def pillow_set_up() -> Iterator[None]:
 
 
 @contextmanager
-def _said_clearly(data: bytes) -> Iterator[None]:
+def said_clearly(data: bytes) -> Iterator[None]:
     """Turns all that goes wrong with ``data`` into a ``PhotoError``; Pillow is set up for it."""
     try:
         with pillow_set_up():
@@ -202,10 +202,10 @@ def _only_page(data: bytes) -> Iterator[Photo]:
     sniff(data)
     with io.BytesIO(data) as file, Image.open(file) as image:
         _page(image, data)
-        profile, dpi = image.info.get("icc_profile"), _dpi(*image.info.get("dpi", (0, 0)))
+        profile, dpi = image.info.get("icc_profile"), dpi_of(*image.info.get("dpi", (0, 0)))
         image.load()  # all of it, to check that it is whole, and since metadata may follow the pixels
         channels = np.atleast_3d(imagecodecs.png_decode(data)) if _is_deep_png(image, data) else _channels(image)
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         photograph = _photo(channels, orientation, profile, dpi, carried.by_image(image, orientation != 1))
     yield photograph
 
@@ -258,7 +258,7 @@ def _photo(
     channels: np.ndarray, orientation: int, profile: bytes | None, dpi: tuple | None, metadata: Metadata
 ) -> Photo:
     """Of (H, W, 1 | 2 | 3 | 4) as stored, with the orientation that they still have (EXIF's 1 to 8)."""
-    channels = _upright(channels, orientation)
+    channels = upright(channels, orientation)
     colours = channels.shape[2] - (channels.shape[2] in (2, 4))
     alpha = np.ascontiguousarray(channels[..., colours]) if colours < channels.shape[2] else None
     pixels = np.ascontiguousarray(channels[..., 0] if colours == 1 else channels[..., :3])
@@ -306,22 +306,27 @@ def _is_deep_png(image: Image.Image, data: bytes) -> bool:
     return image.format == "PNG" and data[24] == 16 and data[25] in (2, 4, 6)  # bit depth and colour type
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged metadata must not cost the photograph
         return 1
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation (1 to 8; CIPA DC-008, table 6) to (H, W, C)."""
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation (1 to 8; CIPA DC-008, table 6) to (H, W) or (H, W, C)."""
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
+
+
+def stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The reverse of ``upright``."""
+    return upright(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -344,7 +349,7 @@ def _to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray:
     return ramp[pixels]
 
 
-def _dpi(x: float, y: float) -> tuple[float, float] | None:
+def dpi_of(x: float, y: float) -> tuple[float, float] | None:
     try:
         x, y = float(x), float(y)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -355,4 +360,4 @@ def _dpi(x: float, y: float) -> tuple[float, float] | None:
 def _tiff_dpi(directory: exif.Directory) -> tuple[float, float] | None:
     scale = {2: 1.0, 3: 2.54}.get(tiff.number_in(directory, tiff.RESOLUTION_UNIT, 2))  # inches, centimetres
     found = [exif.rationals(directory.get(tag)) for tag in (tiff.X_RESOLUTION, tiff.Y_RESOLUTION)]
-    return _dpi(*(scale * values[0] for values in found)) if scale and all(found) else None
+    return dpi_of(*(scale * values[0] for values in found)) if scale and all(found) else None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
 SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
-OUTPUTS = 1
+OUTPUTS: dict[encoding.Format, int] = {"png": 1, "jpeg": 2, "tiff": 1}
 """Version of what is made of a scan: raised when the same weights and settings give other bytes, not by a release."""
 KEPT: dict[str, encoding.Format] = {  # all others become PNG
     ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff",
@@ -65,8 +65,9 @@ class Job:
         """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it."""
         if policy == "skip":
             return {"policy": policy}
-        file = "parquet" if self.format == "parquet" else container(self.format, path)
-        common = {"policy": policy, "format": file, "provenance": self.provenance, "outputs": OUTPUTS}
+        file = container(self.format, path)
+        named = "parquet" if self.format == "parquet" and file == "png" else file  # the same photograph as a JPEG
+        common = {"policy": policy, "format": named, "provenance": self.provenance, "outputs": OUTPUTS[file]}
         if policy == "grey":
             return common
         look = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
@@ -91,10 +92,11 @@ def source_id(path: str | bytes) -> str:
 
 def container(format: Format, path: str) -> encoding.Format:
     """The format of a source's colour photograph, which depends on the source's name alone."""
+    kept = KEPT.get(PurePosixPath(path).suffix.lower(), "png")
     if format == "keep":
-        return KEPT.get(PurePosixPath(path).suffix.lower(), "png")
+        return kept
     if format == "parquet":
-        return "png"
+        return "jpeg" if kept == "jpeg" else "png"
     return format
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from colorize_core import formats, photo
+from colorize_core.spliced import Spliced
 from jobs.coloring.job import Policy
 from jobs.pages.thumbnails import Thumbnail
 from jobs.storage import files
@@ -39,6 +40,11 @@ class Scan:
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)
+    """Its grey pages, at the size at which they are coloured."""
+    spliced: Spliced | None = None
+    """What is to become a JPEG; its only page above is its guide."""
+    keeps_luma: bool = False
+    """Whether it is a JPEG that becomes one, as far as its headers say."""
     policy: Policy = "recolor"
     colourings: list["Colouring"] = field(default_factory=list)
     thumbnail: Thumbnail | None = None
@@ -49,12 +55,14 @@ class Scan:
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes from decoding to storing, about: grey, colour, the encoder's own, the result."""
-        return len(self.data) + sum(12 * page.width * page.height * page.bits // 8 for page in self.pages)
+        """Bytes that it takes from decoding to storing, about: grey, colour, the encoder's own, the result; or the
+        coefficients of a JPEG, and colour at half the size."""
+        each = 6 if self.keeps_luma else 12
+        return len(self.data) + sum(each * page.width * page.height * page.bits // 8 for page in self.pages)
 
     def fail(self, reason: str, status: str = "error") -> None:
         self.row |= {"status": status, "error": reason, "finished_at": datetime.now(UTC)}
-        self.data, self.photographs, self.thumbnail = b"", [], None
+        self.data, self.photographs, self.spliced, self.thumbnail = b"", [], None, None
 
     @contextlib.contextmanager
     def accounted(self, doing: str) -> Iterator[None]:

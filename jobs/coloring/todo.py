@@ -75,11 +75,11 @@ def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: 
 
 def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
     """The format of each one's output file."""
-    if job.format != "keep":
-        return pa.chunked_array([pa.repeat("png" if job.format == "parquet" else job.format, len(files))])
+    if job.format not in ("keep", "parquet"):
+        return pa.chunked_array([pa.repeat(job.format, len(files))])
     parts = (files["path"].slice(i, CHUNK) for i in range(0, len(files), CHUNK))
     return pa.chunked_array(
-        [[container("keep", os.fsdecode(path)) for path in part.to_pylist()] for part in parts], pa.string()
+        [[container(job.format, os.fsdecode(path)) for path in part.to_pylist()] for part in parts], pa.string()
     )
 
 

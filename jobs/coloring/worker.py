@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from colorize_core import __version__, color, encoding, metrics, photo, triage, xmp
+from colorize_core import __version__, color, encoding, jpeg, metrics, photo, spliced, triage, xmp
 from jobs.cli import JobFailed
 from jobs.coloring import hinted, preflight
 from jobs.coloring.deaths import Deaths
@@ -153,13 +153,19 @@ class ColorizeActor:
 
     def _colorize(self, scans: list[Scan]) -> None:
         with self._in_time():
-            list(self.threads.map(_measure, scans))
+            list(self.threads.map(self._measure, scans))
         sound = [scan for scan in scans if not scan.failed]
         for few in _neighbours(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
             with self.pixel_room.reserve(sum(scan.memory for scan in few)), self._in_time():
                 list(self.threads.map(self._decode, few))
                 self._try_to_predict([scan for scan in few if not scan.failed])
                 list(self.threads.map(self._store, [scan for scan in few if not scan.failed]))
+
+    def _measure(self, scan: Scan) -> None:
+        with scan.accounted("reading"):
+            scan.pages = photo.measure(scan.data)
+            scan.row["pages"] = len(scan.pages)
+            scan.keeps_luma = container(self.job.format, scan.path) == "jpeg" and jpeg.is_read(scan.data)
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -173,25 +179,37 @@ class ColorizeActor:
     def _decode(self, scan: Scan) -> None:
         """To grey levels and metadata; the policy for its kind is applied."""
         with scan.accounted("reading"), self.telemetry.timed("decode"):
-            for page, photograph in enumerate(photo.pages(scan.data)):
-                if page == 0:
-                    kind = triage.kind(photograph)
-                    scan.row |= {"kind": kind, "bits": photograph.bits}
-                    scan.row["height"], scan.row["width"] = photograph.pixels.shape[:2]
-                    hinted.check(scan.hints, scan.row["height"], scan.row["width"])
-                    scan.policy = self.job.policies[kind]
-                    scan.row["settings"] = self.job.digest(scan.policy, scan.path)
-                    if scan.policy == "skip":
-                        scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
-                        return
-                grey = photograph.grey
-                if self.job.format == "jpeg" and photograph.bits == 16:
-                    grey = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-                scan.photographs.append(replace(photograph, pixels=grey))  # lets go of any colour channels
             wanted = container(self.job.format, scan.path)
+            if scan.keeps_luma:
+                scan.spliced = spliced.of_jpeg(scan.data)
+            if scan.spliced:
+                if self._is_wanted(scan, scan.spliced.look, scan.spliced.shape):
+                    scan.photographs = [scan.spliced.guide]
+                scan.data = b""
+                return
+            for page, photograph in enumerate(photo.pages(scan.data)):
+                if page == 0 and not self._is_wanted(scan, photograph, photograph.pixels.shape[:2]):
+                    return
+                scan.photographs.append(replace(photograph, pixels=photograph.grey))  # lets go of any colour channels
+            scan.data = b""
+            if wanted == "jpeg" and scan.photographs[0].bits == 16:
+                scan.photographs[0] = replace(scan.photographs[0], pixels=color.in_8_bits(scan.photographs[0].pixels))
             if not encoding.holds(wanted, scan.photographs[0], len(scan.pages)):
                 scan.fail(_does_not_fit(wanted, scan))
-            scan.data = b""
+            elif wanted == "jpeg":
+                scan.spliced = spliced.of_photo(scan.photographs.pop())
+                scan.photographs = [scan.spliced.guide]
+
+    def _is_wanted(self, scan: Scan, photograph: photo.Photo, shape: tuple[int, ...]) -> bool:
+        """Take note of what a scan of this ``shape`` is and what is to be done with it; whether it has an output."""
+        kind = triage.kind(photograph)
+        scan.row |= {"kind": kind, "bits": photograph.bits, "height": shape[0], "width": shape[1]}
+        hinted.check(scan.hints, *shape)
+        scan.policy = self.job.policies[kind]
+        scan.row["settings"] = self.job.digest(scan.policy, scan.path)
+        if scan.policy == "skip":
+            scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
+        return scan.policy != "skip"
 
     def _try_to_predict(self, scans: list[Scan]) -> None:
         """One by one, where the network fails with several. Raises ``DeviceError`` where it fails with any picture."""
@@ -250,7 +268,7 @@ class ColorizeActor:
             for i in range(1, len(scan.colourings[0].chroma)):
                 _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
             if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
-                picture = _confidence_picture(confidence, scan.photographs[0].pixels.shape)
+                picture = _confidence_picture(confidence, (scan.row["height"], scan.row["width"]))
                 _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
             data = self.telemetry.moved("written", self._encoded(scan, 0))
             scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
@@ -289,6 +307,8 @@ class ColorizeActor:
         if (format := container(self.job.format, scan.path)) == "tiff":
             return encoding.encode_tiff(merged())
         page = next(merged())
+        if scan.spliced:
+            return spliced.encode(scan.spliced, page.pixels, page.xmp)
         return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, page.xmp, page.iptc)
 
 
@@ -309,12 +329,6 @@ def _does_not_fit(format: encoding.Format, scan: Scan) -> str:
     described = " and ".join(what) or "x".join(map(str, first.pixels.shape))
     others = "tiff or keep" if several else "png or tiff"
     return f"it has {described}, which {format.upper()} does not hold: colour it with --format {others}"
-
-
-def _measure(scan: Scan) -> None:
-    with scan.accounted("reading"):
-        scan.pages = photo.measure(scan.data)
-        scan.row["pages"] = len(scan.pages)
 
 
 def _size(scans: list[Scan]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from colorize_core.photo import Photo, pillow_set_up
 from jobs.storage import files
@@ -45,7 +45,8 @@ def of_file(data: bytes) -> Thumbnail:
     """Of the first page of what is stored. Raises Pillow's errors, ``OSError`` mostly, for what it cannot read."""
     with pillow_set_up(), Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a part of its size
-        return {"jpeg": _jpeg(np.asarray(image.convert("RGB"))), "caption": _caption(image.getexif())}
+        upright = ImageOps.exif_transpose(image)  # a JPEG is stored as its scan lay
+        return {"jpeg": _jpeg(np.asarray(upright.convert("RGB"))), "caption": _caption(image.getexif())}
 
 
 def _jpeg(rgb: np.ndarray) -> bytes:

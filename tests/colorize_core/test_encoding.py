@@ -84,8 +84,8 @@ def test_jpeg_is_close_and_holds_8_bits_alone(rng):
     assert image.info["dpi"] == (600, 300) and "sRGB" in ImageCms.getProfileDescription(
         ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     )
-    assert {layer[1:3] for layer in image.layer} == {(1, 1)}, "no channel is subsampled"
-    assert np.abs(np.asarray(image).astype(int) - rgb).mean() < 2
+    assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]
+    assert np.abs(np.asarray(image).astype(int) - rgb).mean() < 2.5
     for refused in (
         {"rgb": rgb.astype(np.uint16)},
         {"rgb": rgb, "alpha": rgb[..., 0]},
@@ -108,7 +108,7 @@ def test_holds_says_where_nothing_is_lost(coloured, see_through):
 def test_the_same_photograph_gives_the_same_bytes(format):
     encoded = []
     for _ in range(2):
-        encoding._srgb_profile.cache_clear()
+        encoding.srgb_profile.cache_clear()
         encoded.append(encoding.encode(data.astronaut(), format))
     assert encoded[0] == encoded[1]
 

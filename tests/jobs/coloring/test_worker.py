@@ -1,6 +1,7 @@
 """What one process of the job does with photographs of every kind; no Ray is started."""
 
 import errno
+import hashlib
 import io
 import os
 import socket
@@ -8,11 +9,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import imagecodecs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image
 from skimage import data
 
 from colorize_core import color, encoding, photo, xmp
@@ -22,14 +25,15 @@ from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import Job, container, output_name
 from jobs.coloring.worker import ColorizeActor
 from jobs.machine import scratch
+from jobs.pages import thumbnails
 from jobs.storage import files, listing, output
 
 CAMERA = data.camera()[:256, :320]
 
 
-def image(pixels, format: str, **options) -> bytes:
+def image(pixels, format: str, mode: str | None = None, **options) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format, **options)
+    Image.fromarray(pixels, mode).save(file, format, **options)
     return file.getvalue()
 
 
@@ -75,7 +79,8 @@ def output_of(row: dict) -> Path:
         ("keep", "b.tif", "b.tif.tif"),
         ("keep", "b.JPEG", "b.JPEG.jpg"),
         ("keep", "b.webp", "b.webp.png"),
-        ("parquet", "b.jpg", "b.jpg.png"),
+        ("parquet", "b.jpg", "b.jpg.jpg"),
+        ("parquet", "b.tif", "b.tif.png"),
     ],
 )
 def test_names_are_a_function_of_the_path(format, path, expected):
@@ -126,11 +131,93 @@ def test_keep_keeps_the_container(colorize):
     assert container("keep", "a.bmp") == "png"
 
 
-def test_jpeg_is_eight_bits_and_close_in_lightness(colorize):
+def luma(content: bytes) -> np.ndarray:
+    """As stored: nothing is turned, and no colours are looked at."""
+    picture = Image.open(io.BytesIO(content))
+    picture.draft("L", picture.size)
+    assert picture.mode == "L"
+    return np.asarray(picture)
+
+
+def test_a_jpeg_that_stays_one_keeps_its_luma(colorize):
+    large = cv2.resize(CAMERA, (1500, 1100), interpolation=cv2.INTER_CUBIC)
+    files = {
+        "grey.jpg": image(CAMERA, "JPEG"), "large.jpg": image(large, "JPEG"),
+        "rgb.jpg": image(np.dstack([large[::2, ::2]] * 3), "JPEG", progressive=True),
+    }  # fmt: skip
+    for options in ({"format": "jpeg"}, {"format": "keep"}):
+        for name, row in colorize(files, **options).items():
+            stored = output_of(row).read_bytes()
+            assert np.array_equal(luma(stored), luma(files[name]))
+            rgb, upright = photo.read(stored).rgb, photo.read(files[name])
+            assert rgb.shape[:2] == (row["height"], row["width"]) == upright.pixels.shape[:2]
+            assert np.ptp(rgb, axis=2).mean() > 5 and row["colorfulness"] > 2
+            difference = color.lightness(color.grey_of(rgb)) - color.lightness(upright.grey)
+            assert np.abs(difference).mean() < 2.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_is_stored_as_its_scan_lies_and_looked_at_upright(colorize, tmp_path, orientation):
+    """What is coloured, its thumbnail and its map of confidence stand upright; luma and EXIF stay as they are."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    lying = photo.stored(data.camera()[:256, :320], orientation)
+    content = image(lying, "JPEG", exif=exif, quality=95)
+    made = {}
+    for name, picture in (("lying.jpg", content), ("upright.jpg", image(CAMERA, "JPEG", quality=95))):
+        row = colorize({name: picture}, format="jpeg", confidence_map=True)[name]
+        assert (row["height"], row["width"]) == CAMERA.shape
+        made[name] = output_of(row).read_bytes()
+        confidence = np.asarray(Image.open(tmp_path / f"out/confidence/{name}.png"))
+        assert confidence.shape == CAMERA.shape
+    assert np.array_equal(luma(made["lying.jpg"]), luma(content))
+    lying, upright = (photo.read(made[name]).rgb.astype(int) for name in ("lying.jpg", "upright.jpg"))
+    assert np.abs(lying - upright).mean() < 3, "the network has seen it upright"
+    digest = hashlib.sha256(made["lying.jpg"]).hexdigest()
+    stored = thumbnails.read(thumbnails.kept(str(tmp_path / "out"))["made"].to_pylist(), [digest])
+    (kept,) = stored.values()
+    for thumbnail in (kept, thumbnails.of_file(made["lying.jpg"])):
+        small = np.asarray(Image.open(io.BytesIO(thumbnail["jpeg"])).convert("L")).astype(int)
+        assert small.shape == CAMERA.shape and np.abs(small - CAMERA).mean() < 8
+
+
+def test_a_jpeg_with_tones_of_its_own_looks_like_its_scan(colorize):
+    """The profile of the output has the curve of the scan's, of grey or of R = G = B, and sRGB's primaries."""
+    linear, adobe = (imagecodecs.cms_profile(name, **how) for name, how in (("gray", {"gamma": 1.8}), ("adobergb", {})))
+    files = {
+        "grey.jpg": image(CAMERA, "JPEG", icc_profile=linear, quality=95),
+        "rgb.jpg": image(np.dstack([CAMERA] * 3), "JPEG", icc_profile=adobe, quality=95),
+    }
+    for name, row in colorize(files, format="jpeg").items():
+        stored = output_of(row).read_bytes()
+        assert np.array_equal(luma(stored), luma(files[name]))
+        difference = color.lightness(photo.read(stored).grey) - color.lightness(photo.read(files[name]).grey)
+        assert np.abs(difference).mean() < 2 and row["colorfulness"] > 2
+
+
+def test_a_damaged_jpeg_is_an_error_as_in_other_formats(colorize, rng):
+    whole = image(CAMERA, "JPEG", restart_marker_rows=1)
+    files = {f"{i}.jpg": whole[:length] for i, length in enumerate(range(700, len(whole) - 1, len(whole) // 9))}
+    for i in range(20):
+        damaged = bytearray(whole)
+        damaged[rng.integers(700, len(whole))] ^= 1 << rng.integers(8)
+        files[f"flipped-{i}.jpg"] = bytes(damaged)
+    told = [{name: row["status"] for name, row in colorize(files, format=way).items()} for way in ("png", "jpeg")]
+    assert told[0] == told[1] and Counter(told[0].values())["error"] >= 9
+
+
+def test_what_was_no_jpeg_has_its_luma_encoded_once(colorize):
     deep = CAMERA.astype(np.uint16) * 257
-    row = colorize({"deep.tif": tiff(deep)}, format="jpeg")["deep.tif"]
-    grey = color.grey_of(np.asarray(Image.open(output_of(row))))
-    assert row["bits"] == 16 and np.abs(grey.astype(int) - CAMERA).mean() < 1
+    sideways = Image.Exif()
+    sideways[ExifTags.Base.Orientation] = 6
+    files = {
+        "deep.tif": tiff(deep), "grey.png": image(photo.stored(CAMERA, 6), "PNG", exif=sideways),
+        "cmyk.jpg": image(np.dstack([255 - CAMERA] * 3 + [np.zeros_like(CAMERA)]), "JPEG", mode="CMYK", quality=99),
+    }  # fmt: skip
+    for name, row in colorize(files, format="jpeg").items():
+        assert row["bits"] == (16 if name == "deep.tif" else 8)
+        difference = luma(output_of(row).read_bytes()).astype(int) - CAMERA
+        assert np.abs(difference).mean() < 1.5
 
 
 def test_what_a_format_does_not_hold_is_said(colorize):
@@ -214,15 +301,16 @@ def test_what_is_no_photograph_is_skipped_and_one_that_cannot_be_read_is_an_erro
     assert "Canon CR2" in rows["box/b.cr2"]["error"] and "PDF" in rows["box/finding-aid.pdf"]["error"]
 
 
-def test_parquet_holds_what_png_would(colorize):
+def test_parquet_holds_what_files_would(colorize):
+    """JPEG of JPEG, PNG of all else."""
     files = {"a.png": image(CAMERA, "PNG"), "b/c.jpg": image(data.coins(), "JPEG"), "bad.jpg": b"\xff\xd8\xff"}
-    pngs = colorize(files)
+    stored = colorize(files, format="keep")
     rows = colorize(files, format="parquet")
     assert {row["status"] for row in rows.values()} == {"ok", "error"}
     table = pq.read_table(rows["a.png"]["output"]).to_pylist()
-    assert [row["image"]["path"] for row in table] == ["a.png.png", "b/c.jpg.png"]
+    assert [row["image"]["path"] for row in table] == ["a.png.png", "b/c.jpg.jpg"]
     for row, name in zip(table, ("a.png", "b/c.jpg"), strict=True):
-        assert row["image"]["bytes"] == output_of(pngs[name]).read_bytes()
+        assert row["image"]["bytes"] == output_of(stored[name]).read_bytes()
 
 
 def test_files_that_vanish_or_cannot_be_stored_are_rows(tmp_path):
