@@ -33,9 +33,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from colorize_core import color, metrics, training
-from colorize_core.colorizer import Colorizer
+from colorize_core import color, metrics, network, training
 from colorize_core.objective import chroma_loss
+from colorize_core.weights_file import WeightsFile
 from jobs import cli, train
 from jobs.cli import OPTIONS
 from jobs.pages.contact_sheet import contact_sheet
@@ -102,8 +102,8 @@ def main(config: Annotated[ExperimentConfig, OPTIONS]) -> int:
         "own mean": lambda lightness, ab: ab.mean((2, 3), keepdim=True).expand_as(ab),
     }
     for name, run in runs.items():
-        colorizer = Colorizer.load(f"{run}/weights.safetensors", "cpu")
-        colourings[name] = lambda lightness, ab, colorizer=colorizer: colorizer.predict_ab(lightness)
+        model = network.of_file(WeightsFile.read(f"{run}/weights.safetensors"))
+        colourings[name] = torch.inference_mode()(lambda lightness, ab, model=model: model(lightness))
     histories = {name: logbook.read(run) for name, run in runs.items()}
     table = {}
     for name, colouring in colourings.items():

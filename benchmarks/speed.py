@@ -18,7 +18,6 @@ PyTorch and loading the weights alone.
 """
 
 import json
-import math
 import multiprocessing
 import os
 import statistics
@@ -167,16 +166,19 @@ def _float32_network():
     """The network as it is, in the usual memory format, and the side that it likes."""
     import torch
 
-    colorizer = Colorizer.load(device="cpu")
-    network, side = colorizer.network.to(memory_format=torch.contiguous_format), colorizer.input_side
+    from colorize_core import network
+    from colorize_core.weights_file import WeightsFile
+
+    file = WeightsFile.read()
+    model = network.of_file(file)
 
     def chroma(lightness: np.ndarray) -> np.ndarray:
         """L*, (side, side), to ab, (h, w, 2)."""
         with torch.no_grad():
-            ab = network.chroma(network(torch.from_numpy(lightness.astype(np.float32))[None, None]))
+            ab = model.chroma(model(torch.from_numpy(lightness.astype(np.float32))[None, None]))
         return ab[0].permute(1, 2, 0).numpy()
 
-    return chroma, side
+    return chroma, file.config["input_side"]
 
 
 def _notebook(files: list[Path], out: str) -> Iterator[None]:
@@ -224,18 +226,14 @@ def _codecs(files: list[Path], out: str) -> Iterator[None]:
 
 
 def _network(files: list[Path], out: str) -> Iterator[None]:
-    import torch
-
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     colorizer = Colorizer.load(device="cpu")
     greys = [photo.read(file.read_bytes()).grey for file in files[: len(PICTURES)]]
-    inputs = torch.from_numpy(np.stack([network_input(grey, colorizer.input_side) for grey in greys]))[:, None]
-    batches = inputs.split(colorizer.batch)
-    colorizer.output(batches[0])
+    inputs = [network_input(grey, colorizer.input_side)[None, None] for grey in greys]
+    colorizer.engine.colours(inputs[0], None, 0.5, 3.0)
     yield
-    for i in range(math.ceil(len(files) / colorizer.batch)):
-        colorizer.output(batches[i % len(batches)])
+    for i in range(len(files)):
+        colorizer.engine.colours(inputs[i % len(inputs)], None, 0.5, 3.0)
 
 
 def colour_in_pool(files: list[Path], out: str) -> Iterator[None]:

@@ -6,14 +6,26 @@ was held out from training is as colourful as in truth. Not alike everywhere: a 
 cancel out, and amplified it would be a stain; and where the distribution is narrow there is nothing to make up for.
 At the same colourfulness that is nearer to the truth than weighing rare colours up (logit adjustment, Menon et al.
 2021; the class rebalancing of Zhang et al. 2016), which also turns dark clothes red and walls into rainbows.
+
+All of it takes float32 arrays of NumPy or of PyTorch, and gives the same kind. On a GPU it runs as it is; for other
+devices ``tracing`` makes it a part of the network's graph.
 """
 
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from colorize_core import color
 from colorize_core.weights_file import MAX_VARIANTS
+
+Array = Any  # np.ndarray or torch.Tensor: this module imports no PyTorch
+
+STEP = 10  # CIE units between neighbouring bins
+REACH = 120  # the grid of bins covers [-REACH, REACH] in a and b
 
 DEFAULT_VIVIDNESS = 0.5
 SHARPNESS = 2  # power of the probabilities whose mean is the colour: above 1 it raises accuracy and colour
@@ -37,12 +49,44 @@ class Calibration:
     """Of the logistic curve that falls from confidence 1 to 0."""
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """Logits over bins of ab as a network gives them, (N, Q, h, w), to probabilities (N, h, w, Q) in float32."""
-    return logits.permute(0, 2, 3, 1).float().softmax(-1)
+@lru_cache
+def bins() -> np.ndarray:
+    """Centres of the bins, ab in CIE units, float32 (290, 2): the nodes of a grid of 10 that lie within 10 of a
+    colour of sRGB (of 18 levels per channel).
+    """
+    levels = np.linspace(0, 255, 18).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    colors = color.rgb_to_lab(cube)[0, :, 1:]
+    near = [np.linalg.norm(colors - node, axis=1).min() < STEP for node in grid()]
+    return grid()[near]
 
 
-def chroma(probability: Tensor, bins: Tensor, vividness: float | Tensor, amplification: float) -> Tensor:
+def grid() -> np.ndarray:
+    """Its nodes, (625, 2), b first counting."""
+    side = np.arange(-REACH, REACH + 1, STEP, dtype=np.float32)
+    return np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
+
+
+def probabilities(logits: Array) -> Array:
+    """Logits over bins of ab as a network gives them, (N, Q, h, w), to probabilities (N, h, w, Q)."""
+    places = _library(logits).moveaxis(logits, 1, -1)
+    if not isinstance(places, np.ndarray):
+        return places.softmax(-1)
+    raised = np.exp(places - places.max(-1, keepdims=True))
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def colours(logits: Array, bins: Array, vividness: Any, amplification: Any) -> tuple[Array, Array]:
+    """Logits, float32 (N, Q, h, w), to ab as ``chroma`` gives it, and the expected difference of each photograph, (N,),
+    that its confidence is computed from.
+    """
+    probability = probabilities(logits)
+    ab = chroma(probability, bins, vividness, amplification)
+    sparse = expected_difference(probability[:, ::SPARSE, ::SPARSE], bins, ab[..., ::SPARSE, ::SPARSE])
+    return ab.clip(-128, 127), sparse.mean((1, 2))
+
+
+def chroma(probability: Array, bins: Array, vividness: Any, amplification: Any) -> Array:
     """Probabilities of bins of ab, (N, h, w, Q), to ab in CIE units, (N, 2, h, w).
 
     ``bins`` is (Q, 2) in CIE units, ``vividness`` in [0, 1] and ``amplification`` that of a ``Calibration``.
@@ -51,44 +95,46 @@ def chroma(probability: Tensor, bins: Tensor, vividness: float | Tensor, amplifi
     return _amplified(_mean(probability**SHARPNESS, bins), more)
 
 
-def _room(probability: Tensor, bins: Tensor) -> Tensor:
+def _room(probability: Array, bins: Array) -> Array:
     """How wide distributions are, from 0 to 1, (N, 1, h, w)."""
-    a, b, square = (probability @ torch.cat([bins, (bins**2).sum(1, keepdim=True)], 1)).unbind(-1)
-    variance = (square - a**2 - b**2).clamp(min=0)[:, None]
+    moments = _library(bins).concat([bins, (bins**2).sum(1)[:, None]], 1)
+    found = probability @ moments
+    variance = (found[..., 2] - found[..., 0] ** 2 - found[..., 1] ** 2).clip(min=0)[:, None]
     return variance / (variance + NARROW**2)
 
 
-def _amplified(ab: Tensor, more: Tensor) -> Tensor:
-    strength = ab.norm(dim=1, keepdim=True)
+def _amplified(ab: Array, more: Array) -> Array:
+    strength = _length(ab, 1)[:, None]
     return ab * (1 + more * strength / (strength + WEAK))
 
 
-def _mean(mass: Tensor, bins: Tensor, weights: Tensor | None = None) -> Tensor:
+def _mean(mass: Array, bins: Array, weights: Array | None = None) -> Array:
     """ab, (N, 2, h, w), the mean of bins by their mass, (N, h, w, Q), times ``weights``, (N, Q)."""
-    moments = torch.cat([bins, torch.ones_like(bins[:, :1])], 1)  # (Q, 3)
+    library = _library(bins)
+    moments = library.concat([bins, library.ones_like(bins[:, :1])], 1)  # (Q, 3)
     if weights is not None:
         moments = weights[:, None, :, None] * moments  # (N, 1, Q, 3)
-    a, b, total = (mass @ moments).unbind(-1)
-    return torch.stack([a, b], 1) / total[:, None]
+    found = mass @ moments
+    return library.moveaxis(found[..., :2] / found[..., 2:], -1, 1)
 
 
-def expected_difference(probability: Tensor, bins: Tensor, ab: Tensor) -> Tensor:
+def expected_difference(probability: Array, bins: Array, ab: Array) -> Array:
     """How far off a colour is likely to be: the CIE94 difference in chroma and hue between ``ab``, (N, 2, h, w), and
     the colours of ``probability``, (N, h, w, Q), averaged over these; (N, h, w). Both are divided by 1 + 0.045 C*.
     """
-    places = ab.permute(0, 2, 3, 1)
-    mixed = (places.norm(dim=-1, keepdim=True) * bins.norm(dim=1)).sqrt()
-    return (probability * torch.cdist(places, bins[None, None]) / (1 + 0.045 * mixed)).sum(-1)
+    apart = ((ab[:, 0, ..., None] - bins[:, 0]) ** 2 + (ab[:, 1, ..., None] - bins[:, 1]) ** 2) ** 0.5
+    mixed = (_length(ab, 1)[..., None] * _length(bins, 1)) ** 0.5
+    return (probability * apart / (1 + 0.045 * mixed)).sum(-1)
 
 
-def confidence(difference: Tensor, calibration: Calibration) -> Tensor:
-    """Of expected differences: the probabilities that the true one, CIEDE2000 averaged over the photograph, is below
-    ``TOLERABLE``; of the same shape.
+def confidence(difference: Any, calibration: Calibration) -> Any:
+    """Of expected differences, a number or an array of NumPy: the probabilities that the true one, CIEDE2000 averaged
+    over the photograph, is below ``TOLERABLE``.
     """
-    return torch.sigmoid((calibration.middle - difference) / calibration.width)
+    return 1 / (1 + np.exp(np.minimum((difference - calibration.middle) / calibration.width, 80)))
 
 
-def variants(probability: Tensor, bins: Tensor, vividness: float, amplification: float, count: int) -> list[Tensor]:
+def variants(probability: Array, bins: Array, vividness: float, amplification: float, count: int) -> list[Array]:
     """``count`` colourings, ab in CIE units, (N, 2, h, w) each; the first is that of ``chroma``.
 
     The others tilt the distributions of all places in one direction of the ab plane, there and back: that in which a
@@ -98,31 +144,42 @@ def variants(probability: Tensor, bins: Tensor, vividness: float, amplification:
     """
     if not 1 <= count <= MAX_VARIANTS:
         raise ValueError(f"there are 1 to {MAX_VARIANTS} variants, not {count}")
+    library = _library(probability)
     mass, more = probability**SHARPNESS, vividness * (amplification - 1) * _room(probability, bins)
     found = [_amplified(_mean(mass, bins), more)]
     if count == 1:
         return found
     along, across = _axes(mass, bins)
     for direction in (along, -along, across, -across)[: count - 1]:
-        low, high = torch.zeros(len(mass)).to(mass), torch.full([len(mass)], MAX_TILT).to(mass)
+        low, high = 0 * direction[:, 0], 0 * direction[:, 0] + MAX_TILT
         for _ in range(7):
             tilt = (low + high) / 2
-            tilted = torch.exp(tilt[:, None] * (direction @ bins.T))  # (N, Q)
+            tilted = library.exp(tilt[:, None] * (direction @ bins.T))  # (N, Q)
             shifted = _amplified(_mean(mass, bins, tilted), more)
-            enough = (shifted - found[0]).norm(dim=1).mean((1, 2)) >= SHIFT
-            low, high = torch.where(enough, low, tilt), torch.where(enough, tilt, high)
+            enough = _length(shifted - found[0], 1).mean((1, 2)) >= SHIFT
+            low, high = library.where(enough, low, tilt), library.where(enough, tilt, high)
         found.append(shifted)
     return found
 
 
-def _axes(mass: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+def _axes(mass: Array, bins: Array) -> tuple[Array, Array]:
     """Unit vectors (N, 2) each: the direction of ab in which a photograph's distributions are the widest, and the one
     across; towards yellow, or red.
     """
+    library = _library(mass)
     mean = _mean(mass, bins)
-    share = (mass / mass.sum(-1, keepdim=True)).mean((1, 2))  # of bins in the photograph, (N, Q)
-    second = torch.einsum("nq,qc,qd->ncd", share, bins, bins)
-    spread = second - torch.einsum("nchw,ndhw->ncd", mean, mean) / mean[0, 0].numel()
-    vectors = torch.linalg.eigh(spread.cpu())[1].to(mass)  # columns, the widest last
-    across, along = (vectors * torch.where(vectors.sum(1, keepdim=True) < 0, -1.0, 1.0)).unbind(2)
-    return along, across
+    share = (mass / mass.sum(-1)[..., None]).mean((1, 2))  # of bins in the photograph, (N, Q)
+    second = library.einsum("nq,qc,qd->ncd", share, bins, bins)
+    spread = second - library.einsum("nchw,ndhw->ncd", mean, mean) / (mean.shape[2] * mean.shape[3])
+    vectors = library.linalg.eigh(spread)[1]  # columns, the widest last
+    vectors = vectors * library.where(vectors.sum(1)[:, None] < 0, -1.0, 1.0)
+    return vectors[..., 1], vectors[..., 0]
+
+
+def _length(vectors: Array, axis: int) -> Array:
+    return (vectors**2).sum(axis) ** 0.5
+
+
+def _library(array: Array) -> ModuleType:
+    """NumPy, or PyTorch where that is imported already; what is used of them here is called alike in both."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]

@@ -6,20 +6,15 @@ grid on which the network gives its distributions.
 
 import math
 import re
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from colorize_core.color import rgb_to_lab
 
 CELL = 4  # pixels of the network's input along a side of a place of its grid
 UNIT = 110  # CIE units, what ab is divided by
-FEWER = 1 / 8  # of the geometric distribution of the number of simulated hints (Zhang et al. 2017)
-PATCH = 9  # pixels, the largest side of a simulated hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +63,3 @@ def planes(hints: Sequence[Hint], scan: tuple[int, int], grid: tuple[int, int]) 
         covered[min(int(hint.y * h / height), h - 1), min(int(hint.x * w / width), w - 1)] = True
         found[:, covered] = np.array([[a / UNIT], [b / UNIT], [1]])
     return found
-
-
-def simulated(ab: Tensor, seeds: Iterable[tuple[int, ...]], share: float) -> Tensor:
-    """Hints from the true ab of photographs in training, in CIE units, (N, 2, H, W): planes (N, 3, H/4, W/4).
-
-    A ``share`` of the photographs gets some, eight on average: the mean colours of patches of 1 to 9 pixels a side,
-    anywhere; none one that is not known everywhere. They depend on the seed and the photograph alone.
-    """
-    height, width = ab.shape[2:]
-    found = np.zeros((len(ab), 3, height // CELL, width // CELL), np.float32)
-    for planes, true, seed in zip(found, ab.numpy(), seeds, strict=True):
-        rng = np.random.default_rng([*seed, zlib.crc32(true.tobytes())])
-        number = rng.geometric(FEWER) if rng.random() < share and np.isfinite(true).all() else 0
-        for side in rng.integers(1, PATCH + 1, number):
-            top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-            mean = true[:, top : top + side, left : left + side].mean((1, 2))
-            rows, columns = (slice(first // CELL, (first + side - 1) // CELL + 1) for first in (top, left))
-            planes[:, rows, columns] = np.array([*mean / UNIT, 1])[:, None, None]
-    return torch.from_numpy(found)

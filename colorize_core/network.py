@@ -7,6 +7,7 @@ import copy
 import importlib
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -16,8 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from colorize_core import objective
+from colorize_core import __version__, objective
+from colorize_core.distribution import Calibration
 from colorize_core.hints import UNIT
+from colorize_core.weights_file import WeightsError, WeightsFile
 
 if TYPE_CHECKING:
     from torchvision.models import ResNet
@@ -336,6 +339,35 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "lite0": partial(LiteColorizer, 0),
     "lite2": partial(LiteColorizer, 2),
 }
+
+
+def pack_weights(
+    model: Network,
+    name: str,
+    settings: dict,
+    input_side: int,
+    training: dict,
+    calibration: Calibration | None = None,
+) -> bytes:
+    """A ``.safetensors`` file in half precision, its header naming the network, its settings and its training.
+
+    ``name`` and ``settings`` are what ``build`` takes; ``input_side`` is how large the network likes to see a
+    photograph (see ``colorizer.network_input``); ``training`` is any JSON summary.
+    """
+    header = {"network": name, "settings": settings, "input_side": input_side, "training": training}
+    header |= {"calibration": asdict(calibration or Calibration()), "code_version": __version__}
+    return WeightsFile.pack({key: value.cpu().numpy() for key, value in model.state_dict().items()}, header)
+
+
+def of_file(file: WeightsFile) -> Network:
+    """The network of a file with its weights, in ``eval`` mode. Raises ``WeightsError``."""
+    try:
+        model = build(file.config["network"], **file.config["settings"])
+        tensors = {key: torch.from_numpy(value) for key, value in file.tensors.items()}
+        model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in tensors.items()})
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise WeightsError.unusable(file.path, error) from error
+    return model.eval()
 
 
 def folded(model: Network) -> Network:

@@ -3,19 +3,17 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize_core import color
+from colorize_core import distribution
+from colorize_core.distribution import REACH, STEP
 
 if TYPE_CHECKING:
     from colorize_core.network import Network
 
 Objective = Literal["huber", "mse", "cross-entropy"]
-STEP = 10  # CIE units between neighbouring bins
-REACH = 120  # the grid of bins covers [-REACH, REACH] in a and b
 
 
 def default(network: "Network") -> Objective:
@@ -59,27 +57,15 @@ def chroma_loss(predicted: Tensor, target: Tensor, objective: Objective = "huber
     raise ValueError(f"objective must be 'huber', 'mse' or 'cross-entropy', not {objective!r}")
 
 
-@lru_cache
 def bins() -> Tensor:
-    """Centres of the bins, ab in CIE units, float32 (290, 2): the nodes of a grid of 10 that lie within 10 of a
-    colour of sRGB (of 18 levels per channel).
-    """
-    levels = np.linspace(0, 255, 18).astype(np.uint8)
-    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    colors = torch.from_numpy(color.rgb_to_lab(cube)[0, :, 1:])
-    nodes = _grid()
-    return nodes[torch.cdist(nodes, colors).amin(1) < STEP]
-
-
-def _grid() -> Tensor:
-    side = torch.arange(-REACH, REACH + 1, STEP, dtype=torch.float32)
-    return torch.cartesian_prod(side, side)
+    """``distribution.bins``, float32 (290, 2)."""
+    return torch.from_numpy(distribution.bins())
 
 
 @lru_cache
 def _bin_of_node() -> Tensor:
     """For each node of the grid its bin, or the nearest one."""
-    return torch.cdist(_grid(), bins()).argmin(1)
+    return torch.cdist(torch.from_numpy(distribution.grid()), bins()).argmin(1)
 
 
 def encode(ab: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from colorize_core import color, objective, photo
-from colorize_core.colorizer import autocast
-from colorize_core.hints import CELL, Hint
+from colorize_core.hints import CELL, UNIT, Hint
 from colorize_core.network import Network
 from colorize_core.objective import Objective
+from colorize_core.pytorch_engine import autocast
 
 MIN_SIDE = 64  # pixels
+FEWER = 1 / 8  # of the geometric distribution of the number of simulated hints (Zhang et al. 2017)
+PATCH = 9  # pixels, the largest side of a simulated hint
 
 
 class Unsuitable(ValueError):
@@ -120,6 +122,25 @@ def _lab(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[2] == 4:
         lab[pixels[..., 3] < 128, 1:] = np.nan
     return lab
+
+
+def simulated_hints(ab: Tensor, seeds: Iterable[tuple[int, ...]], share: float) -> Tensor:
+    """Hints from the true ab of photographs in training, in CIE units, (N, 2, H, W): planes (N, 3, H/4, W/4).
+
+    A ``share`` of the photographs gets some, eight on average: the mean colours of patches of 1 to 9 pixels a side,
+    anywhere; none one that is not known everywhere. They depend on the seed and the photograph alone.
+    """
+    height, width = ab.shape[2:]
+    found = np.zeros((len(ab), 3, height // CELL, width // CELL), np.float32)
+    for planes, true, seed in zip(found, ab.numpy(), seeds, strict=True):
+        rng = np.random.default_rng([*seed, zlib.crc32(true.tobytes())])
+        number = rng.geometric(FEWER) if rng.random() < share and np.isfinite(true).all() else 0
+        for side in rng.integers(1, PATCH + 1, number):
+            top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+            mean = true[:, top : top + side, left : left + side].mean((1, 2))
+            rows, columns = (slice(first // CELL, (first + side - 1) // CELL + 1) for first in (top, left))
+            planes[:, rows, columns] = np.array([*mean / UNIT, 1])[:, None, None]
+    return torch.from_numpy(found)
 
 
 def age(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -329,7 +350,7 @@ class Training:
         return float(self._schedule.get_last_lr()[0])
 
     def __call__(self, lightness: Tensor, ab: Tensor, hints: Tensor | None = None) -> Tensor:
-        """One step on a batch as ``examples`` makes it, and ``hints.simulated`` for a network that takes hints; returns
+        """One step on a batch as ``examples`` makes it, and ``simulated_hints`` for a network that takes hints; returns
         its loss, a scalar on the device.
         """
         self.network.train()

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
+import numpy as np
 from safetensors import SafetensorError, deserialize
+from safetensors.numpy import load, save
 
 SHIPPED = Path(__file__).parent / "weights"
+GRAPHS = Path(__file__).parent / "graphs"
+"""Of networks, see ``tracing``."""
 DEFAULT = "lite2"
 HEADER = "colorize"  # key of our JSON in the metadata of a safetensors file
 DISTRIBUTIONS = {"lite0", "lite2"}  # networks that give a distribution over colours
@@ -75,6 +79,21 @@ class WeightsFile:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError.unusable(path, error) from error
 
+    @classmethod
+    def pack(cls, tensors: dict[str, np.ndarray], config: dict) -> bytes:
+        """A file's content: weights by their names, kept in half precision, and what ``config`` of them says."""
+        halves = {
+            key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in tensors.items()
+        }
+        return save(halves, {HEADER: json.dumps(config)})
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights by their names, float16 each but for counters; a copy."""
+        found = load(self.data)
+        found.pop("prior", None)  # in older files: for colours that were weighed by their rarity
+        return found
+
     @property
     def name(self) -> str:
         """Stem of the file."""
@@ -89,6 +108,12 @@ class WeightsFile:
     def gives_distribution(self) -> bool:
         """Whether there is a choice of vividness and of variants, and a confidence."""
         return self.config["network"] in DISTRIBUTIONS
+
+    @property
+    def graph(self) -> str:
+        """Name of the network's graph, see ``tracing``."""
+        deconv = self.config["settings"].get("upsampling") == "deconv"
+        return self.config["network"] + ("-deconv" if deconv else "")
 
     @property
     def takes_hints(self) -> bool:

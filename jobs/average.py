@@ -11,9 +11,8 @@ import json
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from safetensors.torch import load
+import numpy as np
 
-from colorize_core.colorizer import Colorizer
 from colorize_core.weights_file import WeightsFile
 from jobs import cli
 from jobs.cli import UsageError
@@ -64,30 +63,28 @@ def main(config: Annotated[AverageConfig, cli.OPTIONS]) -> int:
         raise UsageError(f"{config.run} is not the folder of a run of jobs.train: {error}") from error
     run = TrainConfig(**settings, storage="", input_side=files[0].config["input_side"])
     shares = [share / sum(config.shares or [len(files)]) for share in config.shares or [1.0] * len(files)]
-    mean = average(files, shares)
-    loss, mse = measured(mean.pack(), prepared, run, "validation")
-    mean.file.config["training"]["metrics"] = {"loss": loss, "mse": mse}
-    write_bytes(config.output, calibrated(mean.pack(), prepared, run))
+    tensors, about = average(files, shares)
+    loss, mse = measured(WeightsFile.pack(tensors, about), prepared, run, "validation")
+    about["training"]["metrics"] = {"loss": loss, "mse": mse}
+    write_bytes(config.output, calibrated(WeightsFile.pack(tensors, about), prepared, run))
     print(f"validation: loss {loss:.5g}  mse {mse:.5g}\nweights: {config.output}")
     return cli.OK
 
 
-def average(files: list[WeightsFile], shares: list[float]) -> Colorizer:
-    """The first one with the weighted mean of all tensors, and a summary of what it was made of; ready to be packed."""
+def average(files: list[WeightsFile], shares: list[float]) -> tuple[dict[str, np.ndarray], dict]:
+    """The weighted mean of all tensors, float32 but for counters, and a configuration that says what it was made of."""
     made_of = [
         {"weights": file.model, "share": round(share, 4), "training": file.config.get("training", {})}
         for file, share in zip(files, shares, strict=True)
     ]
-    states = [load(file.data) for file in files]
-    mean = Colorizer.from_file(files[0])
-    for key, value in mean.network.state_dict().items():
-        if value.is_floating_point():  # the others are counters
-            value.copy_(sum(share * state[key].float() for share, state in zip(shares, states, strict=True)))
-    mean.file.config["training"] = {
-        "photographs": made_of[0]["training"].get("photographs"),
-        "average_of": made_of,
+    states = [file.tensors for file in files]
+    mean = dict(states[0])  # counters stay those of the first
+    for key in [key for key, value in mean.items() if value.dtype == np.float16]:
+        each = (share * state[key].astype(np.float32) for share, state in zip(shares, states, strict=True))
+        mean[key] = np.sum(list(each), axis=0)
+    return mean, files[0].config | {
+        "training": {"photographs": made_of[0]["training"].get("photographs"), "average_of": made_of}
     }
-    return mean
 
 
 app = cli.app(

@@ -23,7 +23,6 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -206,7 +205,6 @@ class _Evaluator:
     """One worker process: colours photographs with every model and baseline, and measures them."""
 
     def __init__(self, chosen: list[Setting], size: int, mean: list[float], aged: bool, pictures: bool):
-        torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
         self.colorizers = {setting.weights: Colorizer.load(setting.weights) for setting in chosen}
         self.settings, self.size, self.mean = chosen, size, np.array(mean, np.float32)
@@ -240,12 +238,14 @@ class _Evaluator:
 
     def _seconds(self, truth: np.ndarray) -> dict[str, float]:
         """That each model takes for the chroma of a picture of this very size among others, on one core."""
-        lightness = torch.from_numpy(color.lightness(color.grey_of(truth)))[None, None]
+        lightness = color.lightness(color.grey_of(truth))[None, None]
         seconds = {}
         for weights, colorizer in self.colorizers.items():
+            engine = colorizer.engine
+            batch = np.repeat(lightness, engine.batch, axis=0)
             began = time.perf_counter()
-            colorizer.predict_ab(lightness.expand(colorizer.batch, -1, -1, -1))
-            seconds[weights] = (time.perf_counter() - began) / colorizer.batch
+            engine.colours(batch, None, distribution.DEFAULT_VIVIDNESS, colorizer.calibration.amplification)
+            seconds[weights] = (time.perf_counter() - began) / engine.batch
         return seconds
 
     def _colourings(self, truth: np.ndarray) -> dict[str, tuple[np.ndarray, float | None]]:

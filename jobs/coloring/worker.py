@@ -50,22 +50,21 @@ class ColorizeActor:
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
     def __init__(self, job: Job):
-        import torch  # here, since the driver imports this file too and needs none of it
-
-        from colorize_core.colorizer import Colorizer
+        from colorize_core.colorizer import Colorizer  # here, since the driver imports this file too
 
         self.job = job
         self.blind = job.lease and preflight.blind(job.output, job.lease)
         self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu")
-        if self.colorizer.device.type == "cpu":
-            torch.set_num_threads(1)  # the pool has a process per core
         cv2.setNumThreads(1)
         self.threads = ThreadPoolExecutor(job.threads)
         self.deaths = Deaths(job.run)
         self.telemetry = Telemetry()
-        self.telemetry.say("ready", device=str(self.colorizer.device), gpus=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        device = self.colorizer.engine.device
+        self.telemetry.say(
+            "ready", engine=self.colorizer.engine.name, device=device, gpus=os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        )
         self.file_room, self.pixel_room = admission.for_files(), admission.for_pixels()
-        self.device = f"{self.colorizer.device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
+        self.device = f"{device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
         # Its first call takes seconds, and loops are compiled: that is not to count as the first photograph's time.
         self.broken = self._device_error()
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
@@ -234,9 +233,9 @@ class ColorizeActor:
         return None
 
     def _free_memory(self) -> None:
-        import torch
+        if self.colorizer.engine.device.startswith("cuda"):
+            import torch
 
-        if self.colorizer.device.type == "cuda":
             with contextlib.suppress(Exception):  # of a device that fails
                 torch.cuda.empty_cache()
 

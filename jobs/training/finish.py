@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
-from colorize_core import colorizer, objective, training
+from colorize_core import colorizer, network, objective, training
 from colorize_core.weights_file import WeightsFile
 from jobs.storage.output import Place
 from jobs.training import shards, stream
@@ -41,10 +42,11 @@ def calibrated(weights: bytes, prepared: shards.Prepared, config: TrainConfig) -
 
 def measured(weights: bytes, prepared: shards.Prepared, config: TrainConfig, split: str) -> tuple[float, float]:
     """Loss and mean squared error in the seed's units of weights, a file's content, on a split."""
-    model = colorizer.Colorizer.from_file(WeightsFile.parse(weights, "trained"))
+    model = network.of_file(WeightsFile.parse(weights, "trained"))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batches = stream.validation_batches(prepared, split, config.batch_size, config.size)
-    minimised = config.objective or objective.default(model.network)
-    loss, mse, count = training.validate(model.network, batches, minimised, model.device).tolist()
+    minimised = config.objective or objective.default(model)
+    loss, mse, count = training.validate(model.to(device), batches, minimised, device).tolist()
     return loss / count, mse / count
 
 

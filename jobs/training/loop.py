@@ -11,7 +11,8 @@ from pathlib import Path, PurePath
 import torch
 import torch.distributed
 
-from colorize_core import color, colorizer, network, training
+from colorize_core import color, network, training
+from colorize_core.weights_file import WeightsFile
 from jobs.cli import UsageError
 from jobs.pages.contact_sheet import contact_sheet
 from jobs.storage import files
@@ -46,7 +47,7 @@ def train_worker(settings: dict) -> None:
     model = network.build(config.network, **config.network_settings, pretrained=config.pretrained)
     if config.weights:
         # Not strict: weights that take no hints may start a network that does, see ``_check_start``.
-        model.load_state_dict(colorizer.Colorizer.load(config.weights, "cpu").network.state_dict(), strict=False)
+        model.load_state_dict(network.of_file(WeightsFile.read(config.weights)).state_dict(), strict=False)
     order = stream.Order(prepared.counts["train"], config.batch_size, config.seed, rank, workers)
     state = training.Training(model, config, order.steps * config.epochs, device, ray.train.torch.prepare_model)
     history: list[dict] = []
@@ -78,9 +79,7 @@ def train_worker(settings: dict) -> None:
             for private in ("source", "storage", "config", "reviewed"):  # paths and buckets of whoever trained
                 del summary[private]
             summary["weights"] = config.weights and PurePath(config.weights).stem
-            packed = colorizer.pack_weights(
-                state.average, config.network, config.network_settings, config.size, summary
-            )
+            packed = network.pack_weights(state.average, config.network, config.network_settings, config.size, summary)
             Path(folder, "weights.safetensors").write_bytes(packed)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 

@@ -101,7 +101,7 @@ def batches(
     hinted: float = 0.0,
 ) -> Iterator[tuple["Tensor", ...]]:
     """This worker's (L*, ab) batches, as ``training.examples`` makes them, from step ``first`` to the last epoch's end;
-    where a share is ``hinted``, each with planes of ``hints.simulated``.
+    where a share is ``hinted``, each with planes of ``training.simulated_hints``.
 
     ``weights`` are those with which the photographs of each group are drawn; without, each comes once per epoch.
     """
@@ -132,11 +132,11 @@ def batches(
 def _examples(
     seed: int, size: int, crop_area: float, aged: float, hinted: float, rows: dict[str, np.ndarray]
 ) -> tuple["Tensor", ...]:
-    from colorize_core import hints, training
+    from colorize_core import training
 
     seeds = [(seed, epoch, draw) for epoch, draw in zip(rows["epoch"], rows["draw"], strict=True)]
     lightness, ab = training.examples(rows["image"], size, seeds, crop_area, aged)
-    return (lightness, ab, hints.simulated(ab, seeds, hinted)) if hinted else (lightness, ab)
+    return (lightness, ab, training.simulated_hints(ab, seeds, hinted)) if hinted else (lightness, ab)
 
 
 def _read_window(

@@ -12,8 +12,9 @@ from safetensors.torch import save
 from skimage import data
 
 from colorize_core import metrics, network, photo, weights_file
-from colorize_core.colorizer import Colorizer, network_input, pack_weights
+from colorize_core.colorizer import Colorizer, network_input
 from colorize_core.distribution import Calibration
+from colorize_core.network import pack_weights
 from colorize_core.weights_file import WeightsError, WeightsFile
 from tests.oracle import fraction_kept
 
@@ -33,7 +34,7 @@ def test_weights_survive_packing(tmp_path):
         assert loaded.file.config["training"] == {"epochs": 3}
         assert loaded.file.digest == hashlib.sha256(path.read_bytes()).hexdigest()
         assert loaded.file.model == f"mine@{loaded.file.digest[:12]}"
-        for key, value in loaded.network.state_dict().items():
+        for key, value in network.of_file(loaded.file).state_dict().items():
             assert torch.allclose(value.float(), model.state_dict()[key].float(), atol=1e-3), key
 
 
@@ -71,10 +72,11 @@ def test_shipped_weights_give_colour(shipped):
 
 
 @pytest.mark.parametrize("name, scale", [("default", 4), ("resnet18", 1)])
-def test_predict_ab_has_the_documented_shape_type_and_range(name, scale):
-    ab = Colorizer.load(name, "cpu").predict_ab(torch.rand(3, 1, 64, 96) * 100)
-    assert ab.shape == (3, 2, 64 // scale, 96 // scale) and ab.dtype == torch.float32
-    assert ab.abs().max() <= 128
+def test_chroma_has_the_documented_shape_type_and_range(name, scale):
+    colorizer = Colorizer.load(name, "cpu")
+    (ab,) = colorizer.predict([data.camera()])[0].chroma
+    assert ab.shape == (colorizer.input_side // scale, colorizer.input_side // scale, 2) and ab.dtype == np.float32
+    assert np.abs(ab).max() <= 128
 
 
 def test_vividness_raises_the_colourfulness_step_by_step(shipped):
@@ -109,13 +111,14 @@ def test_weights_that_give_one_colour_say_so():
 @pytest.mark.parametrize("vividness", [-0.1, 1.1, float("nan")])
 def test_vividness_is_limited(shipped, vividness):
     with pytest.raises(ValueError, match=r"vividness must lie in \[0, 1\]"):
-        shipped.predict_ab(torch.rand(1, 1, 32, 32), vividness)
+        shipped.predict([data.camera()], vividness)
 
 
-def test_the_default_weights_need_no_torchvision():
-    """Its import takes more than a second and 160 MB, in every process."""
-    load = "from colorize_core.colorizer import Colorizer; Colorizer.load()"
-    code = f"import sys; {load}; sys.exit('torchvision' in sys.modules)"
+def test_colouring_on_a_processor_needs_no_pytorch():
+    """Its import takes seconds and hundreds of MB, in every process."""
+    colour = "from jobs.coloring import worker; from colorize_core.colorizer import Colorizer; import numpy as np; "
+    colour += "Colorizer.load('default', 'cpu').predict([np.zeros((64, 64), np.uint8)], None, 2, True)"
+    code = f"import sys; {colour}; sys.exit(bool({{'torch', 'torchvision', 'onnx'}} & {{*sys.modules}}))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,23 +1,22 @@
 import numpy as np
 import pytest
-import torch
 
-from colorize_core import distribution, objective
+from colorize_core import distribution
 from colorize_core.distribution import Calibration
 
-BINS = objective.bins()
+BINS = distribution.bins()
 
 
-def probability_of(*colors: tuple[float, float, float], side: int = 4) -> torch.Tensor:
+def probability_of(*colors: tuple[float, float, float], side: int = 4) -> np.ndarray:
     """A picture of which each pixel has these colours, (a, b, probability) each, at nodes of the grid."""
-    probability = torch.full([len(BINS)], 1e-6)
+    probability = np.full(len(BINS), 1e-6, np.float32)
     for a, b, p in colors:
-        probability[(BINS - torch.tensor([a, b])).norm(dim=1).argmin()] = p
-    return (probability / probability.sum()).expand(1, side, side, -1)
+        probability[np.linalg.norm(BINS - (a, b), axis=1).argmin()] = p
+    return np.tile(probability / probability.sum(), (1, side, side, 1))
 
 
-def chroma(probability: torch.Tensor, vividness: float, amplification: float = 3.0) -> np.ndarray:
-    return distribution.chroma(probability, BINS, vividness, amplification)[0, :, 0, 0].numpy()
+def chroma(probability: np.ndarray, vividness: float, amplification: float = 3.0) -> np.ndarray:
+    return distribution.chroma(probability, BINS, vividness, amplification)[0, :, 0, 0]
 
 
 def test_a_certain_colour_is_the_same_at_any_vividness():
@@ -43,7 +42,7 @@ def test_the_expected_difference_is_that_of_scikit_image():
     """For two greys of equal lightness there is no hue, and CIE94 is a chroma difference."""
     from skimage.color import deltaE_ciede94
 
-    ab = torch.tensor([30.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    ab = np.tile(np.float32([30, 0]).reshape(1, 2, 1, 1), (4, 4))
     difference = distribution.expected_difference(probability_of((30, 0, 0.5), (60, 0, 0.5)), BINS, ab)[0, 0, 0]
     c = (30 * 60) ** 0.5
     assert difference == pytest.approx(0.5 * 30 / (1 + 0.045 * c), rel=0.01)
@@ -53,24 +52,24 @@ def test_the_expected_difference_is_that_of_scikit_image():
 
 def test_confidence_falls_with_the_expected_difference():
     calibration = Calibration(middle=8.0, width=2.0)
-    values = distribution.confidence(torch.tensor([0.0, 5.0, 8.0, 10.0, 1e6]), calibration).tolist()
+    values = distribution.confidence(np.array([0.0, 5.0, 8.0, 10.0, 1e6]), calibration).tolist()
     assert values == sorted(values, reverse=True)
     assert values[0] > 0.95 and values[2] == 0.5 and 0 <= values[-1] < 1e-6
 
 
 def test_variants_differ_where_the_colour_is_open_and_hold_together():
     """Left half certain; right half blue or orange, with pixel-wise differences of opinion."""
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     certain = probability_of((20, 20, 1.0), side=8)
     open_ = probability_of((0, -40, 0.5), (30, 40, 0.5), side=8)
-    open_ = open_ * torch.exp(0.3 * torch.randn(open_.shape, generator=generator))
-    probability = torch.cat([certain, open_ / open_.sum(-1, keepdim=True)], dim=2)
+    open_ = open_ * np.exp(0.3 * rng.standard_normal(open_.shape, np.float32))
+    probability = np.concatenate([certain, open_ / open_.sum(-1, keepdims=True)], axis=2)
     plain, warm, cold, *others = distribution.variants(probability, BINS, 0.5, 1.0, 5)
-    assert torch.allclose(plain, distribution.chroma(probability, BINS, 0.5, 1.0)) and len(others) == 2
+    assert np.allclose(plain, distribution.chroma(probability, BINS, 0.5, 1.0)) and len(others) == 2
     for variant in (warm, cold):
         shift = variant - plain
-        assert shift[..., :8].norm(dim=1).max() < 2, "what is certain stays"
-        assert shift.norm(dim=1).mean() == pytest.approx(distribution.SHIFT, rel=0.3)
+        assert np.linalg.norm(shift[..., :8], axis=1).max() < 2, "what is certain stays"
+        assert np.linalg.norm(shift, axis=1).mean() == pytest.approx(distribution.SHIFT, rel=0.3)
         direction = shift[0, :, :, 8:].mean((1, 2))
         agreement = (shift[0, :, :, 8:] * direction[:, None, None]).sum(0)
         assert (agreement > 0).all(), "all open pixels move the same way"
@@ -79,7 +78,7 @@ def test_variants_differ_where_the_colour_is_open_and_hold_together():
 
 def test_no_variant_of_what_is_certain():
     plain, other = distribution.variants(probability_of((50, 40, 1.0)), BINS, 0.5, 1.0, 2)
-    assert (plain - other).abs().max() < 2
+    assert np.abs(plain - other).max() < 2
 
 
 @pytest.mark.parametrize("count", [0, distribution.MAX_VARIANTS + 1])

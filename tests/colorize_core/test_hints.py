@@ -3,9 +3,10 @@ import pytest
 import torch
 from skimage import data
 
-from colorize_core import hints, network
-from colorize_core.colorizer import Colorizer, pack_weights
+from colorize_core import hints, network, training
+from colorize_core.colorizer import Colorizer
 from colorize_core.hints import Hint
+from colorize_core.network import pack_weights
 
 SCAN, GRID = (480, 640), (48, 64)  # places of 10 x 10 pixels
 
@@ -56,15 +57,18 @@ def test_a_hint_that_means_nothing_is_refused(hint, said):
 def test_simulated_hints_tell_the_truth_where_they_are():
     ab = torch.rand(64, 2, 64, 96) * 20 + torch.tensor([30.0, -60.0])[:, None, None]
     seeds = [(0, i) for i in range(64)]
-    planes = hints.simulated(ab, seeds, 0.5)
-    assert planes.shape == (64, 3, 16, 24) and torch.equal(planes, hints.simulated(ab, seeds, 0.5))
+    planes = training.simulated_hints(ab, seeds, 0.5)
+    assert planes.shape == (64, 3, 16, 24) and torch.equal(planes, training.simulated_hints(ab, seeds, 0.5))
     known = planes[:, 2] == 1
     assert torch.all(planes.movedim(1, -1)[~known] == 0)
     told = planes.movedim(1, -1)[known][:, :2] * hints.UNIT
     assert told.min(0).values.tolist() > [29.9, -60.1] and told.max(0).values.tolist() < [50.1, -39.9]
     some = known.flatten(1).any(1)
     assert 16 < some.sum() < 48, "about half of the photographs"
-    assert not hints.simulated(ab, seeds, 0).any() and hints.simulated(ab, seeds, 1)[:, 2].flatten(1).any(1).all()
+    assert (
+        not training.simulated_hints(ab, seeds, 0).any()
+        and training.simulated_hints(ab, seeds, 1)[:, 2].flatten(1).any(1).all()
+    )
 
 
 def test_without_hints_a_network_computes_what_one_that_takes_none_does():

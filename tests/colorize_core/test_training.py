@@ -82,7 +82,7 @@ def test_what_is_not_known_teaches_nothing(name, minimised):
     assert output.grad[0, :, lower].abs().max() == 0 < output.grad[1, :, lower].abs().max()
     assert output.grad.isfinite().all() and output.grad[0].abs().max() > 0
     assert objective.loss(model, output, torch.full_like(ab, torch.nan), minimised).item() == 0
-    assert (hints.simulated(ab, [(0,), (1,)], 1.0)[0] == 0).all(), "nor are hints made of it"
+    assert (training.simulated_hints(ab, [(0,), (1,)], 1.0)[0] == 0).all(), "nor are hints made of it"
 
 
 def test_augmentation_depends_on_seed_and_photograph_alone(prepared):
@@ -248,7 +248,7 @@ def test_a_network_that_takes_hints_is_trained_with_them(prepared):
     recipe = training.Recipe(learning_rate=3e-3)
     run = training.Training(network.build("lite0", hints=True), recipe, 10)
     lightness, ab = training.examples(prepared, 64)
-    planes = hints.simulated(ab, [(0,)] * 4, 1.0)
+    planes = training.simulated_hints(ab, [(0,)] * 4, 1.0)
     before = run.network.hints.precision.bias.detach().clone()
     run(lightness, ab, planes)
     assert not torch.equal(run.network.hints.precision.bias, before)

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from colorize_core import network
-from colorize_core.colorizer import pack_weights
+from colorize_core.network import pack_weights
 from jobs import cli, cluster, colorize, evaluate, review, train
 from jobs.cli import UsageError
 from jobs.coloring import hinted

@@ -3,7 +3,7 @@ from PIL import Image
 from skimage import data
 
 from colorize_core import calibration, network, training
-from colorize_core.colorizer import pack_weights
+from colorize_core.network import pack_weights
 from jobs.storage.listing import list_sources
 from jobs.training import finish, shards
 from jobs.training.config import TrainConfig

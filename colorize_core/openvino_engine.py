@@ -1,0 +1,107 @@
+"""Networks on a processor, in OpenVINO: twice as fast as PyTorch, in a quarter of its memory.
+
+One photograph at a time, on one thread: a pool of processes has one for each core, and the same bytes come out
+whatever other photographs there are and however many threads ask.
+"""
+
+import threading
+from functools import lru_cache
+
+import numpy as np
+import openvino
+from openvino import opset13
+
+from colorize_core import distribution
+from colorize_core.engine import Colours, Precision
+from colorize_core.weights_file import GRAPHS, WeightsFile
+
+INPUTS = "lightness", "hints", "vividness", "amplification"  # of a graph; all others are weights
+LONG = 2  # sides in this proportion and beyond are rare
+
+
+@lru_cache
+def core() -> openvino.Core:
+    return openvino.Core()
+
+
+class OpenVinoEngine:
+    """See ``engine.Engine``."""
+
+    device = "cpu"
+    batch = 1
+
+    def __init__(self, file: WeightsFile, precision: Precision):
+        if file.graph not in {path.stem for path in GRAPHS.glob("*.onnx")}:
+            raise ValueError(f"there is no network called {file.graph!r}")
+        able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bf16" if precision == "fast" and able else "f32"  # emulated elsewhere, which is slower
+        named = {"bf16": "bfloat16", "f32": "float32"}[self.precision]
+        self.name = f"OpenVINO {openvino.__version__.partition('-')[0]} {named}"
+        self.file = file
+        self.lock = threading.Lock()  # a request serves one thread at a time
+        self._models: dict[tuple, openvino.Model] = {}
+        self._requests: dict[tuple, openvino.InferRequest] = {}
+        self._model(False, ("ab", "difference"))  # what is wrong with the weights is said at once
+
+    def colours(
+        self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
+    ) -> Colours:
+        if not self.file.gives_distribution:
+            return Colours(self._run(("ab",), lightness)[0], None)
+        ab, difference = self._run(("ab", "difference"), lightness, hints, vividness, amplification)
+        return Colours(ab, difference)
+
+    def logits(self, lightness: np.ndarray, hints: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        return self._run(("logits",), lightness, hints)[0], distribution.bins()
+
+    def _run(
+        self,
+        outputs: tuple[str, ...],
+        lightness: np.ndarray,
+        hints: np.ndarray | None = None,
+        vividness: float = 0.0,
+        amplification: float = 1.0,
+    ) -> list[np.ndarray]:
+        given = {"lightness": lightness, "vividness": np.float32(vividness), "amplification": np.float32(amplification)}
+        if hints is not None:
+            given["hints"] = hints
+        with self.lock:
+            request = self._request(hints is not None, outputs, *lightness.shape[2:])
+            names = {name for port in request.model_inputs for name in port.get_names()}
+            found = request.infer({name: np.asarray(value) for name, value in given.items() if name in names})
+            return [found[name] for name in outputs]
+
+    def _request(self, hinted: bool, outputs: tuple[str, ...], height: int, width: int) -> openvino.InferRequest:
+        """Compiled for the shape: a quarter of a second and 30 MB for each of the few that are usual. What is long
+        shares one that takes any shape, at five quarters of the time."""
+        if max(height, width) > LONG * min(height, width):
+            height = width = -1
+        key = hinted, outputs, height, width
+        if key not in self._requests:
+            model = self._model(hinted, outputs).clone()
+            shapes = {"lightness": [1, 1, height, width], "hints": [1, 3, max(height // 4, -1), max(width // 4, -1)]}
+            model.reshape({name: shape for name, shape in shapes.items() if hinted or name != "hints"})
+            how = {"INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+            self._requests[key] = core().compile_model(model, "CPU", how).create_infer_request()
+        return self._requests[key]
+
+    def _model(self, hinted: bool, outputs: tuple[str, ...]) -> openvino.Model:
+        """The network's graph with the weights in it, and what leads to some of its outputs alone."""
+        key = hinted, outputs
+        if key not in self._models:
+            graph = core().read_model(GRAPHS / f"{self.file.graph}{'-hints' if hinted else ''}.onnx")
+            tensors = self.file.tensors
+            inputs = []
+            for parameter in graph.get_parameters():
+                name = parameter.get_friendly_name()
+                if name in INPUTS:
+                    inputs.append(parameter)
+                    continue
+                if name not in tensors or list(tensors[name].shape) != parameter.partial_shape.to_shape():
+                    raise ValueError(f"it has no {name} as the network {self.file.graph} does")
+                constant = opset13.constant(tensors[name].astype(np.float32))
+                parameter.output(0).replace(constant.output(0))
+            wanted = [result for result in graph.get_results() if result.input_value(0).get_names() & {*outputs}]
+            needed = openvino.Model(wanted, inputs, "needed").get_ordered_ops()
+            self._models[key] = openvino.Model(wanted, [node for node in inputs if node in needed], self.file.graph)
+        return self._models[key]
