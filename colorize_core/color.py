@@ -185,6 +185,7 @@ def merge(grey: np.ndarray, ab: np.ndarray) -> np.ndarray:
     else:
         planes = np.concatenate([planes, np.zeros_like(planes)], axis=2)
     tables, rgb = _tables(grey.dtype), np.empty((*grey.shape, 3), grey.dtype)
+    planes = np.ascontiguousarray(planes)  # for any other order of ab's axes it would be compiled again
     precision = tables.linear.dtype
     kernels.merge(_read_only(grey), planes, tables, LUMINANCE.astype(precision), _FROM_XZ.astype(precision), rgb)
     return rgb

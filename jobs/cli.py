@@ -4,6 +4,7 @@ import argparse
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -94,6 +95,12 @@ def parsed(app: App, arguments: list[str]) -> Callable[[], int]:
     except CycloptsError as error:
         raise UsageError(f"{' '.join(str(error).split())} See --help.") from error
     return lambda: command(*bound.args, **bound.kwargs) or OK
+
+
+def stoppable() -> None:
+    """Let SIGTERM, as `ray job stop` sends it, end the job as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def run(job: Callable[[], int]) -> None:

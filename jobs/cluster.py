@@ -4,17 +4,15 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from jobs.cli import UsageError
+from jobs.cli import UsageError, stoppable
 from jobs.machine import granted
 
 if TYPE_CHECKING:
@@ -101,9 +99,7 @@ def start() -> None:
                 ) from error
         else:
             _start_here(options)
-        if threading.current_thread() is threading.main_thread():
-            # What `ray job stop` sends; Ray's own handler would exit without a word.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        stoppable()  # Ray's own handler would exit without a word
     # Ray Data's own progress bars and plan listings give way to ours, which count photographs.
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -14,10 +14,10 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, cast
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,12 +25,11 @@ import pyarrow.compute as pc
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
 from jobs.cli import UsageError
-from jobs.coloring import hinted, todo
+from jobs.coloring import few, hinted, pool, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
 from jobs.coloring.job import Job
-from jobs.coloring.pool import plainly, pool, rows_of
 from jobs.coloring.progress import Progress, duration
 from jobs.coloring.summary import print_summary, summary
 from jobs.pages.decisions import Said
@@ -250,16 +249,13 @@ def _colorize_all(
 
     Returns photographs per second, and the reason to stop early where there is one.
     """
-    cluster.start()
-    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
-    actors = pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
-    results = rows_of(wanted, replace(job, lease=lease.token), actors)
+    results = _results(wanted, replace(job, lease=lease.token), config, out)
     waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0
     for digest, settings in job.all_settings.items():
         write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())
-    with Progress(len(wanted), out) as progress, plainly():
+    with Progress(len(wanted), out) as progress, pool.plainly():
         try:
-            for rows in cast(Iterable[pa.Table], results.iter_batches(batch_size=None, batch_format="pyarrow")):
+            for rows in results:
                 waiting.append(rows)
                 progress.advance(rows)
                 if hopeless := _hopeless(progress.counts, config, catalog):
@@ -277,6 +273,16 @@ def _colorize_all(
             if waiting:
                 catalog.append(pa.concat_tables(waiting))
     return progress.rate, hopeless
+
+
+def _results(wanted: pa.Table, job: Job, config: ColorizeConfig, out) -> Iterator[pa.Table]:
+    """The rows of ``wanted``, as they come, from a process beside this one or from Ray's."""
+    if few.are(wanted, config):
+        return few.rows_of(wanted, job, config.gpus)
+    cluster.start()
+    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
+    actors = pool.pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
+    return pool.rows_of(wanted, job, actors)
 
 
 def _hopeless(counts: Counter, config: ColorizeConfig, catalog: Catalog) -> str | None:

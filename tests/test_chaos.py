@@ -71,6 +71,7 @@ def check(output: Path, undisturbed: dict[str, bytes]) -> None:
 def test_a_driver_killed_twenty_times(scans, undisturbed, tmp_path):
     """By how far it has come, not by the clock: as it starts, as its workers start, and after some photographs."""
     rng, output = random.Random(0), tmp_path / "out"
+    job = command(scans, output, "--actors", "1:2")  # through Ray, also once few are left
 
     def stored() -> int:
         return len(list(output.glob("images/*.png")))
@@ -78,7 +79,7 @@ def test_a_driver_killed_twenty_times(scans, undisturbed, tmp_path):
     for kill in range(KILLS):
         # What is left is for this kill and those that follow, and for the run that ends undisturbed.
         some = stored() + rng.randint(1, max(1, (PHOTOGRAPHS - stored()) // (KILLS - kill + 1)))
-        process = subprocess.Popen(command(scans, output), start_new_session=True, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(job, start_new_session=True, stdout=subprocess.PIPE, text=True)
         moment = ("it has counted its inputs", "its workers start", "photographs are stored")[kill % 3]
         if kill % 3 == 0:
             process.stdout.readline()
@@ -90,7 +91,7 @@ def test_a_driver_killed_twenty_times(scans, undisturbed, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         print(f"kill {kill + 1}, when {moment}: {stored()} photographs stored")
-    subprocess.run(command(scans, output), check=True)
+    subprocess.run(job, check=True)
     check(output, undisturbed)
 
 

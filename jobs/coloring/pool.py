@@ -1,9 +1,9 @@
 """The pool of worker processes, and the way of the photographs through it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,12 +11,10 @@ import pyarrow.compute as pc
 from jobs import cluster
 from jobs.cli import JobFailed
 from jobs.coloring.job import Format, Job
-from jobs.coloring.worker import ColorizeActor
-from jobs.storage.listing import LISTING
+from jobs.coloring.worker import INPUTS, ColorizeActor
 
 if TYPE_CHECKING:
     import ray.data
-
 
 BATCH = 64  # photographs that an actor is given at a time, at most: Ray takes tens of milliseconds for each batch
 BATCH_BYTES = 24 << 20  # of files in a batch, about, so that its rows come within seconds
@@ -53,11 +51,17 @@ def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, m
     return Pool(least, most, gpus, max(1, threads))
 
 
-def rows_of(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
-    """The catalogue's rows of the photographs in ``todo``, made by the pool of actors while they are iterated over."""
+def rows_of(todo: pa.Table, job: Job, actors: Pool) -> Iterator[pa.Table]:
+    """The catalogue's rows of the photographs in ``todo``, some at a time, as the pool of actors makes them."""
+    results = dataset(todo, job, actors).iter_batches(batch_size=None, batch_format="pyarrow")
+    yield from cast(Iterable[pa.Table], results)
+
+
+def dataset(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
+    """The same as a plan of Ray's, which does nothing until it is iterated over."""
     import ray
 
-    inputs, size = todo.select([*LISTING.names, "hints"]).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    inputs, size = todo.select(INPUTS).combine_chunks(), _batch_size(todo, job.format, actors.least)
     told = replace(job, threads=actors.threads, on_gpu=actors.gpus > 0, weights=ray.put(job.weights_file))
     # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
     return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(

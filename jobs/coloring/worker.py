@@ -28,11 +28,14 @@ from jobs.machine import admission
 from jobs.pages import decisions, thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
+from jobs.storage.listing import LISTING
 from jobs.storage.parquet import ParquetWriter
 
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
 TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
 MOST = 16  # of them, so that the first are stored soon
+INPUTS = [*LISTING.names, "hints"]
+"""Columns of what a worker is given: of ``listing.LISTING``, and of the catalogue's hints."""
 T = TypeVar("T")
 ATTEMPTS = 3  # with a photograph that processes die with, or with a device that fails
 BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
@@ -70,7 +73,7 @@ class ColorizeActor:
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of ``listing.LISTING`` to rows of ``catalog.SCHEMA``.
+        """Columns of ``INPUTS`` to rows of ``catalog.SCHEMA``.
 
         Raises ``JobFailed`` where this machine is at fault, and no photograph.
         """

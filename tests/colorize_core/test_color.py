@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from colorize_core import color, metrics
+from colorize_core import color, kernels, metrics
 from tests.oracle import cases, fraction_kept, plain_clipping
 
 CASES = cases()
@@ -109,3 +109,15 @@ def test_reduced_averages(shape, rng):
     found = color.reduced(grey, 40, 48)
     assert found.shape == (40, 48) and np.abs(found - expected).mean() < 0.7
     assert abs(found.mean() - expected.mean()) < 0.5
+
+
+def test_the_loops_are_compiled_once_for_each_depth(rng):
+    """It takes seconds, which no photograph is to pay for: not for a small one, nor for another order of ab's axes."""
+    grey = rng.integers(0, 255, (64, 48), np.uint8)
+    color.merge(grey, rng.normal(0, 20, (16, 12, 2)))
+    compiled = len(kernels.merge.signatures)
+    for ab in (rng.normal(0, 20, (64, 64, 2)), rng.normal(0, 20, (2, 16, 12)).transpose(1, 2, 0)):
+        for kind in (np.float32, np.float64):
+            color.merge(grey, ab.astype(kind))
+            color.merge(grey[::2, ::2], ab[:1].astype(kind))
+    assert len(kernels.merge.signatures) == compiled

@@ -19,7 +19,7 @@ from jobs.coloring import hinted
 from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import identified
-from jobs.coloring.pool import Pool, rows_of
+from jobs.coloring.pool import Pool, dataset
 from jobs.machine import granted
 from jobs.storage import listing
 from jobs.storage.catalog import Catalog
@@ -225,7 +225,7 @@ def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
     pool = Pool(1, 2, 0.5, 4)
     files = identified(listing.listing(config.source), "png", False)[0]
     todo = hinted.hinted(files, Catalog("nowhere"), {})
-    assert "ColorizeActor" in repr(rows_of(todo, config.job, pool))
+    assert "ColorizeActor" in repr(dataset(todo, config.job, pool))
 
 
 def test_where_there_is_no_room(ray_local, monkeypatch):

@@ -177,7 +177,7 @@ def test_a_killed_job_continues_and_two_actors_equal_one(ray_local, tmp_path, sa
     assert run(scans, tmp_path / "undisturbed", actors="1") == 0
 
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output)]
+    command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output), "--actors", "2"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
     while not list(output.glob("images/*.png")) and process.poll() is None and time.monotonic() < deadline:
@@ -305,13 +305,13 @@ def test_weights_travel_with_the_job(ray_local, tmp_path, monkeypatch):
     Image.fromarray(np.full((32, 40), 90, np.uint8)).save(tmp_path / "scans/a.png")
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(WeightsFile.read().data)
-    rows_of = colorize.rows_of
+    rows_of = pool.rows_of
 
     def without_the_file(*arguments):
         weights.unlink()
         return rows_of(*arguments)
 
-    monkeypatch.setattr(colorize, "rows_of", without_the_file)
+    monkeypatch.setattr(pool, "rows_of", without_the_file)
     assert run(tmp_path / "scans", tmp_path / "out", weights=str(weights)) == 0
     (row,) = catalog(tmp_path / "out").values()
     assert row["model"] == WeightsFile.read().model.replace("lite2", "mine")

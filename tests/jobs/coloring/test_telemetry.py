@@ -19,7 +19,7 @@ def telemetry(monkeypatch) -> Telemetry:
     monkeypatch.setattr(log, "handlers", [])
     monkeypatch.setattr(log, "propagate", log.propagate)
     found = Telemetry()
-    assert found.on
+    assert found.metrics
     return found
 
 
