@@ -21,9 +21,10 @@ def unstuffed(data, start, bits, ends):
     """Copy entropy-coded bytes from ``data[start]`` on to ``bits``, without stuffing and markers (B.1.1.5, F.1.2.3).
 
     ``ends`` gets the number of bytes copied at the end of each restart interval. Returns where the marker is that ends
-    them all, and the number of intervals; ``DAMAGED`` for restart markers out of turn, or where no marker follows.
+    them all, the number of intervals, and whether bytes fill up before markers; ``DAMAGED`` for restart markers out of
+    turn, or where no marker follows.
     """
-    i, j, intervals = start, 0, 0
+    i, j, intervals, filled = start, 0, 0, False
     last = len(data) - 1
     while i < last:
         byte = data[i]
@@ -39,22 +40,23 @@ def unstuffed(data, start, bits, ends):
             i += 2
         elif code == 0xFF:  # a fill byte
             i += 1
+            filled = True
         else:
             if intervals == len(ends):
-                return DAMAGED, 0
+                return DAMAGED, 0, filled
             ends[intervals] = j
             intervals += 1
             if code & 0xF8 != 0xD0:
                 bits[j : j + SPARE] = 0
-                return i, intervals
+                return i, intervals, filled
             if code & 7 != (intervals - 1) & 7:
-                return DAMAGED, 0
+                return DAMAGED, 0, filled
             i += 2
-    return DAMAGED, 0
+    return DAMAGED, 0, filled
 
 
 @numba.njit(inline="always")
-def _window(bits, at):
+def look(bits, at):
     """The 57 bits or more that begin at a place, in the upper end of 64."""
     i = at >> 3
     word = (
@@ -71,37 +73,41 @@ def _window(bits, at):
 
 
 @numba.njit(inline="always")
-def _top(window, count):
+def top(window, count):
     """The first ``count`` bits of a window, 1 to 32, as a number."""
     return np.int64(window >> np.uint64(64 - count))
 
 
 @numba.njit
-def _long_symbol(window, table, lasts, offsets, symbols):
+def long_symbol(window, table, lasts, offsets, symbols):
     """Length and symbol of a code longer than ``SHORT`` (F.2.2.3); length 0 where there is none."""
     for length in range(SHORT + 1, 17):
-        code = _top(window, length)
+        code = top(window, length)
         if code <= lasts[table, length]:
             return length, np.int64(symbols[table, code + offsets[table, length]])
     return 0, 0
 
 
 @numba.njit(inline="always")
-def _extended(value, size):
+def extended(value, size):
     """The number that ``size`` bits stand for (F.2.2.1)."""
     return value if value >> (size - 1) else value - (1 << size) + 1
 
 
 @compiled
-def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes):
-    """Decode one scan into ``planes``.
+def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, aside):
+    """Decode one scan into ``planes``, and put aside the bits of all that is no luma of the picture, but a band's.
+
+    These are the bits of chroma and of what pads units; ``aside`` has as many bytes as ``bits``.
 
     ``layout`` has a line for each component of the scan: its number, its rows and columns of blocks, its blocks in a
     unit (down, across), and the numbers of its tables for DC and AC. ``units`` is how many there are (down, across),
-    ``spectrum`` the standard's Ss, Se and Al, ``tables`` those of ``jpeg._Tables``. Returns 0 or ``DAMAGED``.
+    ``spectrum`` the standard's Ss, Se and Al, ``tables`` those of ``jpeg._Tables``. Returns ``DAMAGED``, or how
+    many bits were put aside, and whether all are as encoders write them: luma's follow from coefficients and tables.
     """
     short, lasts, offsets, symbols = tables
     first, last, low = spectrum[0], spectrum[1], spectrum[2]
+    put, usual = 0, True
     scratch = np.zeros(64, np.int16)  # of what pads units
     predictions = np.zeros(4, np.int64)
     at, end, interval, run = 0, ends[0] * 8, 0, 0  # run: blocks that end at once (G.1.2.2)
@@ -110,7 +116,8 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes):
         for across in range(units[1]):
             if left == 0:
                 if at > end or end - at > 7 or interval + 1 == len(ends) or run:
-                    return DAMAGED
+                    return DAMAGED, False
+                usual &= _ends_in_ones(bits, at, end)
                 at, end, interval, left = ends[interval] * 8, ends[interval + 1] * 8, interval + 1, restart
                 predictions[:] = 0
             left -= 1
@@ -123,26 +130,28 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes):
                         inside = row < rows and column < columns
                         base = (row * columns + column) * 64 if inside else 0
                         coefficients = plane if inside else scratch
+                        begun = at
                         if kind in (SEQUENTIAL, DC_FIRST):
-                            window = _window(bits, at)
-                            entry = np.int64(short[dc, _top(window, SHORT)])
+                            window = look(bits, at)
+                            entry = np.int64(short[dc, top(window, SHORT)])
                             length, size = entry >> 8, entry & 255
                             if length == 0:
-                                length, size = _long_symbol(window, dc, lasts, offsets, symbols)
+                                length, size = long_symbol(window, dc, lasts, offsets, symbols)
                             if length == 0 or size > 11:
-                                return DAMAGED
+                                return DAMAGED, False
                             if size:
-                                predictions[c] += _extended(_top(window << np.uint64(length), size), size)
+                                predictions[c] += extended(top(window << np.uint64(length), size), size)
                                 if abs(predictions[c]) > 32767 >> low:
-                                    return DAMAGED
+                                    return DAMAGED, False
                             at += length + size
                             coefficients[base] = predictions[c] << low
                             if kind == SEQUENTIAL:
-                                at = _ac(bits, at, 1, 63, ac, short, lasts, offsets, symbols, coefficients, base)
+                                at, plain = _ac(bits, at, 1, 63, ac, short, lasts, offsets, symbols, coefficients, base)
                                 if at < 0:
-                                    return DAMAGED
+                                    return DAMAGED, False
+                                usual &= plain
                         elif kind == DC_REFINED:
-                            if _top(_window(bits, at), 1):
+                            if top(look(bits, at), 1):
                                 coefficients[base] |= 1 << low
                             at += 1
                         elif kind == AC_FIRST:
@@ -157,41 +166,66 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes):
                                 bits, at, run, first, last, low, ac, short, lasts, offsets, symbols, coefficients, base
                             )
                         if at < 0 or at > end:
-                            return DAMAGED
+                            return DAMAGED, False
+                        if kind <= DC_REFINED and not (inside and layout[c, 0] == 0):
+                            put = copied(bits, begun, at, aside, put)
     if at > end or end - at > 7 or run or interval + 1 != len(ends):
-        return DAMAGED
-    return 0
+        return DAMAGED, False
+    return put, usual and _ends_in_ones(bits, at, end)
+
+
+@numba.njit
+def copied(bits, at, end, out, put):
+    """Append the bits from ``at`` to ``end`` to the ``put`` bits of ``out``; returns how many there are then."""
+    while at < end:
+        count = min(32 - (put & 7), end - at)
+        word = top(look(bits, at), count) << (32 - (put & 7) - count)
+        i = put >> 3
+        out[i] = word >> 24 if put & 7 == 0 else out[i] | word >> 24
+        for shift in (16, 8, 0):
+            i += 1
+            out[i] = word >> shift & 255
+        at, put = at + count, put + count
+    return put
+
+
+@numba.njit
+def _ends_in_ones(bits, at, end):
+    """Whether the bits that fill a byte are ones (F.1.2.3)."""
+    return at == end or top(look(bits, at), end - at) == (1 << (end - at)) - 1
 
 
 @numba.njit
 def _ac(bits, at, first, last, ac, short, lasts, offsets, symbols, coefficients, base):
-    """The AC coefficients of a block of a sequential scan (F.2.2.2); returns where it ends."""
-    k = first
+    """The AC coefficients of a block of a sequential scan (F.2.2.2); returns where it ends, and whether no run of zeros
+    is told of before its end."""
+    k, before = first, 0
     while k <= last:
-        window = _window(bits, at)
-        entry = np.int64(short[ac, _top(window, SHORT)])
+        window = look(bits, at)
+        entry = np.int64(short[ac, top(window, SHORT)])
         length, symbol = entry >> 8, entry & 255
         if length == 0:
-            length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+            length, symbol = long_symbol(window, ac, lasts, offsets, symbols)
             if length == 0:
-                return DAMAGED
+                return DAMAGED, False
         run, size = symbol >> 4, symbol & 15
         at += length + size
         if size:
             k += run
             if k > last or size > 10:
-                return DAMAGED
-            coefficients[base + k] = _extended(_top(window << np.uint64(length), size), size)
+                return DAMAGED, False
+            coefficients[base + k] = extended(top(window << np.uint64(length), size), size)
             k += 1
         elif run == 15:
             k += 16
             if k > last + 1:  # as libjpeg, nothing is made of a run to the very end
-                return DAMAGED
+                return DAMAGED, False
         elif run == 0:
             break
         else:
-            return DAMAGED
-    return at
+            return DAMAGED, False
+        before = symbol
+    return at, before != 0xF0
 
 
 @numba.njit
@@ -199,11 +233,11 @@ def _ac_first(bits, at, first, last, low, ac, short, lasts, offsets, symbols, co
     """The same of the first scan of a band (G.1.2.2); returns where it ends, and for how many more blocks it does."""
     k = first
     while k <= last:
-        window = _window(bits, at)
-        entry = np.int64(short[ac, _top(window, SHORT)])
+        window = look(bits, at)
+        entry = np.int64(short[ac, top(window, SHORT)])
         length, symbol = entry >> 8, entry & 255
         if length == 0:
-            length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+            length, symbol = long_symbol(window, ac, lasts, offsets, symbols)
             if length == 0:
                 return DAMAGED, 0
         run, size = symbol >> 4, symbol & 15
@@ -211,7 +245,7 @@ def _ac_first(bits, at, first, last, low, ac, short, lasts, offsets, symbols, co
             k += run
             if k > last or size > 10:
                 return DAMAGED, 0
-            value = _extended(_top(window << np.uint64(length), size), size)
+            value = extended(top(window << np.uint64(length), size), size)
             if abs(value) > 32767 >> low:
                 return DAMAGED, 0
             coefficients[base + k] = value << low
@@ -223,7 +257,7 @@ def _ac_first(bits, at, first, last, low, ac, short, lasts, offsets, symbols, co
         else:
             blocks = 1 << run
             if run:
-                blocks += _top(window << np.uint64(length), run)
+                blocks += top(window << np.uint64(length), run)
             return at + length + run, blocks - 1
     return at, 0
 
@@ -235,11 +269,11 @@ def _ac_refined(bits, at, run, first, last, low, ac, short, lasts, offsets, symb
     k = first
     if run == 0:
         while k <= last:
-            window = _window(bits, at)
-            entry = np.int64(short[ac, _top(window, SHORT)])
+            window = look(bits, at)
+            entry = np.int64(short[ac, top(window, SHORT)])
             length, symbol = entry >> 8, entry & 255
             if length == 0:
-                length, symbol = _long_symbol(window, ac, lasts, offsets, symbols)
+                length, symbol = long_symbol(window, ac, lasts, offsets, symbols)
                 if length == 0:
                     return DAMAGED, 0
             at += length
@@ -248,12 +282,12 @@ def _ac_refined(bits, at, run, first, last, low, ac, short, lasts, offsets, symb
             if size > 1:
                 return DAMAGED, 0
             if size:
-                value = one if _top(window << np.uint64(length), 1) else -one
+                value = one if top(window << np.uint64(length), 1) else -one
                 at += 1
             elif zeros < 15:
                 run = 1 << zeros
                 if zeros:
-                    run += _top(window << np.uint64(length), zeros)
+                    run += top(window << np.uint64(length), zeros)
                     at += zeros
                 break
             while k <= last:
@@ -280,13 +314,13 @@ def _ac_refined(bits, at, run, first, last, low, ac, short, lasts, offsets, symb
 
 @numba.njit(inline="always")
 def _refined(bits, at, one, coefficients, place):
-    if _top(_window(bits, at), 1):
+    if top(look(bits, at), 1):
         value = coefficients[place]
         coefficients[place] = value + one if value > 0 else value - one
     return at + 1
 
 
-_SIZES = np.array([value.bit_length() for value in range(1 << 16)], np.uint8)
+SIZES = np.array([value.bit_length() for value in range(1 << 16)], np.uint8)
 """The bits that a number takes, by its absolute value (F.1.2.1)."""
 
 
@@ -313,7 +347,7 @@ def counted(planes, words, layout, units, frequencies):
                             continue
                         base = (row * columns + column) * 64
                         value = np.int64(coefficients[base])
-                        of_dc[_SIZES[abs(value - predictions[c])]] += 1
+                        of_dc[SIZES[abs(value - predictions[c])]] += 1
                         predictions[c] = value
                         zeros = -1  # DC is left out
                         for four in range(base, base + 64, 4):
@@ -328,7 +362,7 @@ def counted(planes, words, layout, units, frequencies):
                                 while zeros > 15:
                                     of_ac[0xF0] += 1
                                     zeros -= 16
-                                of_ac[zeros << 4 | _SIZES[abs(value)]] += 1
+                                of_ac[zeros << 4 | SIZES[abs(value)]] += 1
                                 zeros = 0
                         if zeros:
                             of_ac[0] += 1
@@ -354,14 +388,14 @@ def encoded(planes, words, layout, units, codes, out):
                         row, column = down * v + y, across * h + x
                         base = (row * columns + column) * 64
                         if row >= rows or column >= columns:
-                            held, count, size = _written(of_dc[0], 0, 0, held, count, out, size)
-                            held, count, size = _written(of_ac[0], 0, 0, held, count, out, size)
+                            held, count, size = written(of_dc[0], 0, 0, held, count, out, size)
+                            held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
                             continue
                         value = np.int64(coefficients[base])
                         difference = value - predictions[c]
                         predictions[c] = value
-                        bits = np.int64(_SIZES[abs(difference)])
-                        held, count, size = _written(of_dc[bits], difference, bits, held, count, out, size)
+                        bits = np.int64(SIZES[abs(difference)])
+                        held, count, size = written(of_dc[bits], difference, bits, held, count, out, size)
                         zeros = -1
                         for four in range(base, base + 64, 4):
                             if fours[four >> 2] == 0:
@@ -373,14 +407,14 @@ def encoded(planes, words, layout, units, codes, out):
                                     zeros += 1
                                     continue
                                 while zeros > 15:
-                                    held, count, size = _written(of_ac[0xF0], 0, 0, held, count, out, size)
+                                    held, count, size = written(of_ac[0xF0], 0, 0, held, count, out, size)
                                     zeros -= 16
-                                bits = np.int64(_SIZES[abs(value)])
+                                bits = np.int64(SIZES[abs(value)])
                                 code = of_ac[zeros << 4 | bits]
-                                held, count, size = _written(code, value, bits, held, count, out, size)
+                                held, count, size = written(code, value, bits, held, count, out, size)
                                 zeros = 0
                         if zeros:
-                            held, count, size = _written(of_ac[0], 0, 0, held, count, out, size)
+                            held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
     fill = -count & 7  # by ones (F.1.2.3)
     held, count = held << np.uint64(fill) | np.uint64((1 << fill) - 1), count + fill
     while count:
@@ -395,7 +429,7 @@ def encoded(planes, words, layout, units, codes, out):
 
 
 @numba.njit(inline="always")
-def _written(code, value, bits, held, count, out, size):
+def written(code, value, bits, held, count, out, size):
     """Append a code and ``bits`` bits of a number (F.1.2.1) to the bits held; four bytes leave at a time."""
     length = (code & 31) + bits
     number = value + (value >> 63) & ((1 << bits) - 1)  # less one where it is negative

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 LUMA_QUALITY = 95  # of what was no JPEG, in libjpeg's terms
 CHROMA_QUALITY = 90
 
-_SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _DNL = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xDC
+_SOI, EOI, SOS, _DQT, _DHT, _DRI, _DNL = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xDC
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = {*range(0xC0, 0xD0)} - {_DHT, 0xC8, 0xCC}
 _SIDE = 65500  # libjpeg's limit, in pixels
@@ -63,6 +64,32 @@ class Plane:
         return plane
 
 
+class Settings(NamedTuple):
+    """What headers say of a scan of the file, as ``blocks.decoded`` takes it."""
+
+    restart: int
+    layout: np.ndarray
+    units: tuple[int, int]
+    spectrum: tuple[int, int, int]
+    kind: int
+    tables: tuple[np.ndarray, ...]
+    codes: np.ndarray
+    """Of its tables, as ``blocks.encoded`` takes them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """The entropy-coded bytes of one scan of the file."""
+
+    start: int
+    """Where they begin."""
+    end: int
+    settings: Settings
+    aside: bytes | None
+    """The bits of all that is no luma of the picture, but for a band of a progressive file. None where the others do
+    not follow from coefficients and tables alone."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Jpeg:
     """What a JPEG stores."""
@@ -73,6 +100,8 @@ class Jpeg:
     """Luma, and where there is chroma Cb and Cr."""
     sampling: tuple[tuple[int, int], ...]
     """Of each plane: its factors, across and down."""
+    scans: tuple[Coded, ...]
+    """Those that the file is made of."""
 
     @property
     def luma(self) -> Plane:
@@ -103,10 +132,10 @@ def read(data: bytes) -> Jpeg:
 
     All of it is decoded and must be as the standard has it, to its end. Raises ``Unsuitable`` for all else.
     """
-    reader = _Reader(data)
+    reader = Reader(data)
     for code, body in reader.segments():
-        if code == _SOS:
-            reader.scan(body)
+        if code == SOS:
+            reader.scan(reader.settings(body))
         else:
             reader.take(code, body)
     return reader.jpeg()
@@ -114,10 +143,10 @@ def read(data: bytes) -> Jpeg:
 
 def is_read(data: bytes) -> bool:
     """Whether ``read`` takes a JPEG, as far as what precedes its first scan says."""
-    reader = _Reader(data)
+    reader = Reader(data)
     try:
         for code, body in reader.segments():
-            if code == _SOS:
+            if code == SOS:
                 return reader.has_luma
             reader.take(code, body)
     except Unsuitable:
@@ -154,6 +183,10 @@ class _Tables:
         self.offsets = np.zeros((8, 17), np.int64)
         """From a code of a length to the place of its symbol."""
         self.symbols = np.zeros((8, 256), np.uint8)
+        self.codes = np.zeros((8, 256), np.int64)
+        """Of each symbol, as ``code_words`` gives them."""
+        self.ambiguous = False
+        """Whether a table has had two codes for one symbol."""
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -164,6 +197,8 @@ class _Tables:
 
         self.short[number], self.lasts[number], self.offsets[number] = 0, -1, 0
         self.symbols[number, : len(symbols)] = np.frombuffer(symbols, np.uint8)
+        self.codes[number] = code_words(counts, symbols)
+        self.ambiguous |= len(set(symbols)) < len(symbols)
         code = place = 0
         for length, count in enumerate(counts, 1):
             if code + count > 1 << length:
@@ -177,7 +212,7 @@ class _Tables:
             code, place = (code + count) << 1, place + count
 
 
-class _Reader:
+class Reader:
     """What the segments of a JPEG have said so far, and what its scans have given."""
 
     def __init__(self, data: bytes):
@@ -185,6 +220,7 @@ class _Reader:
         self.at = 2
         """Where the next segment begins, or what of it is not read."""
         self.tables = _Tables()
+        self.scans: list[Coded] = []
         self.quantisation: dict[int, np.ndarray] = {}
         self.restart = 0
         self.components: list[_Component] = []
@@ -203,7 +239,7 @@ class _Reader:
             while data[self.at : self.at + 1] == b"\xff":
                 self.at += 1
             code = data[self.at] if self.at < len(data) else 0
-            if code == _EOI:
+            if code == EOI:
                 return
             if not 0xC0 <= code <= 0xFE or 0xD0 <= code <= 0xD8:
                 raise Unsuitable(f"a marker 0x{code:02x} is out of place")
@@ -275,8 +311,8 @@ class _Reader:
             component.columns, component.rows = -(-self.width // (8 * across)), -(-self.height // (8 * down))
             component.coefficients = np.zeros(component.rows * component.columns * 64, np.int16)
 
-    def scan(self, body: bytes) -> None:
-        """Decode the scan with this header, whose bits follow."""
+    def settings(self, body: bytes) -> Settings:
+        """Of the scan with this header; the one before has been read."""
         from colorize_core import blocks
 
         count = body[0] if body else 0
@@ -308,16 +344,27 @@ class _Reader:
             kind = blocks.SEQUENTIAL if sequential else blocks.DC_REFINED if high else blocks.DC_FIRST
         else:
             kind = blocks.AC_REFINED if high else blocks.AC_FIRST
-        intervals = -(-units[0] * units[1] // self.restart) if self.restart else 1
-        coded, ends = np.empty(len(self.data) - self.at + blocks.SPARE, np.uint8), np.empty(intervals, np.int64)
-        self.at, there = blocks.unstuffed(np.frombuffer(self.data, np.uint8), self.at, coded, ends)
+        huffman, lines = self.tables, np.array(layout, np.int64)
+        return Settings(self.restart, lines, units, (first, last, low), kind, huffman.arrays, huffman.codes.copy())
+
+    def scan(self, settings: Settings) -> None:
+        """Decode the scan whose bits follow."""
+        from colorize_core import blocks
+
+        start, data, (down, across) = self.at, np.frombuffer(self.data, np.uint8), settings.units
+        intervals = -(-down * across // settings.restart) if settings.restart else 1
+        coded, ends = np.empty(len(data) - start + blocks.SPARE, np.uint8), np.empty(intervals, np.int64)
+        self.at, there, filled = blocks.unstuffed(data, start, coded, ends)
         if self.at < 0 or there != intervals:
             raise Unsuitable("a scan is cut short, or its restart markers are out of turn")
         planes = [one.coefficients for one in self.components]
         planes += [np.empty(0, np.int16)] * (3 - len(planes))
-        settings = np.array(layout, np.int64), units, (first, last, low), kind, self.tables.arrays
-        if blocks.decoded(coded, ends, self.restart, *settings, tuple(planes)) < 0:
+        aside = np.empty(len(coded), np.uint8)
+        put, usual = blocks.decoded(coded, ends, *settings[:-1], tuple(planes), aside)
+        if put < 0:
             raise Unsuitable("its entropy-coded data are damaged")
+        follows = usual and not filled and not self.tables.ambiguous
+        self.scans.append(Coded(start, self.at, settings, aside[: -(-put // 8)].tobytes() if follows else None))
 
     def _progress(self, one: _Component, first: int, last: int, high: int, low: int, count: int) -> None:
         """Take note of what of a component is known once a scan is decoded; only what the standard allows (G.1.1.1)."""
@@ -343,7 +390,7 @@ class _Reader:
             assert one.steps is not None
             planes.append(Plane(one.coefficients.reshape(one.rows, one.columns, 64), one.steps))
         factors = tuple((one.across, one.down) for one in self.components)
-        return Jpeg(self.width, self.height, tuple(planes), factors)
+        return Jpeg(self.width, self.height, tuple(planes), factors, tuple(self.scans))
 
     @property
     def has_luma(self) -> bool:
@@ -387,7 +434,7 @@ def _scaled(text: str, quality: int) -> np.ndarray:
 def write(
     luma: Plane, chroma: Sequence[np.ndarray] | np.ndarray, size: tuple[int, int], segments: Iterable[bytes] = ()
 ) -> bytes:
-    """A baseline JPEG, 4:2:0, of ``size`` (height, width), with this luma as it is.
+    """A baseline JPEG of ``size`` (height, width) with this luma as it is: 4:2:0, or grey where there is no chroma.
 
     ``chroma`` are Cb and Cr, uint8, of half the height and width, rounded up, in places between pairs of luma's
     (JFIF). ``segments`` are whole marker segments that come first, JFIF's the very first. The same input gives the same
@@ -398,31 +445,39 @@ def write(
     assert luma.coefficients.shape[:2] == (-(-height // 8), -(-width // 8)), "luma is not of that size"
     assert all(samples.shape == halves for samples in chroma), "chroma is not of half that size"
     planes = [luma, *(plane(samples, chroma_steps()) for samples in chroma)]
-    tables, coded = _coded(planes, (-(-height // 16), -(-width // 16)))
     deep = bool((luma.steps > 255).any())  # such steps are beyond baseline; libjpeg writes them so
     steps = [segment(_DQT, bytes([deep << 4]) + luma.steps.astype(">u2" if deep else "u1").tobytes())]
-    steps.append(segment(_DQT, b"\1" + chroma_steps().astype("u1").tobytes()))
-    frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1])
-    scan = bytes([3, 1, 0x00, 2, 0x11, 3, 0x11, 0, 63, 0])
+    if len(chroma):
+        steps.append(segment(_DQT, b"\1" + chroma_steps().astype("u1").tobytes()))
+        components, scan = [1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1], [3, 1, 0x00, 2, 0x11, 3, 0x11, 0, 63, 0]
+        layout, units = [(2, 2, 0, 4), (1, 1, 1, 5), (1, 1, 1, 5)], (-(-height // 16), -(-width // 16))
+    else:
+        components, scan = [1, 0x11, 0], [1, 1, 0x00, 0, 63, 0]
+        layout, units = [(1, 1, 0, 4)], (-(-height // 8), -(-width // 8))
+    tables, coded = _coded(planes, layout, units)
+    frame = struct.pack(">BHHB", 8, height, width, len(planes)) + bytes(components)
     head = [b"\xff\xd8", *segments, *steps, segment(_EXTENDED if deep else _BASELINE, frame), *tables]
-    return b"".join([*head, segment(_SOS, scan), coded, b"\xff\xd9"])
+    return b"".join([*head, segment(SOS, bytes(scan)), coded, b"\xff\xd9"])
 
 
-def _coded(planes: list[Plane], units: tuple[int, int]) -> tuple[list[bytes], memoryview]:
-    """Segments of Huffman tables, and the bytes that are coded with them, of one scan of all three planes."""
+def _coded(planes: list[Plane], places: list[tuple], units: tuple[int, int]) -> tuple[list[bytes], memoryview]:
+    """Segments of Huffman tables, and the bytes that are coded with them, of one scan of all planes.
+
+    ``places`` has of each plane its blocks in a unit (down, across), and the numbers of its tables for DC and AC.
+    """
     from colorize_core import blocks
 
     flat = tuple(one.coefficients.reshape(-1) for one in planes)
     words = tuple(one.view(np.int64) for one in flat)
-    layout = np.array([[i, *one.coefficients.shape[:2], *(((2, 2, 0, 4), (1, 1, 1, 5))[i > 0])]
-                       for i, one in enumerate(planes)], np.int64)  # fmt: skip
+    lines = [[i, *one.coefficients.shape[:2], *places[i]] for i, one in enumerate(planes)]
+    layout = np.array(lines, np.int64)
     frequencies = np.zeros((8, 256), np.int64)
     blocks.counted(flat, words, layout, units, frequencies)
     if frequencies[:2, 12:].any() or frequencies[4:6].reshape(2, 16, 16)[..., 11:].any():
         raise Unsuitable("its coefficients are larger than baseline has codes for")
     tables, bits = [], 0
     codes, sizes = np.zeros((8, 256), np.int64), np.arange(256)
-    for number in (0, 1, 4, 5):
+    for number in sorted({number for place in places for number in place[2:]}):
         counts, symbols = huffman(frequencies[number])
         tables.append(segment(_DHT, bytes([number >> 2 << 4 | number & 1, *counts, *symbols])))
         codes[number] = code_words(counts, symbols)

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from colorize_core import carried, color, encoding, jpeg, photo
+from colorize_core import carried, color, encoding, jpeg, photo, recipe
 from colorize_core.photo import Photo
 
 SMALL = 1024  # pixels of the longer side, up to which a scan is looked at in full; larger ones are at half their size
@@ -31,6 +31,8 @@ class Spliced:
     """Luma at full or half size, as stored, (h, w) uint8."""
     tone: np.ndarray | None
     """Linear light of each level, (256,); None where it is that of sRGB."""
+    recipe: list[bytes]
+    """Marker segments by which a JPEG scan comes back (see ``recipe``)."""
     look: Photo
     """For triage: upright, in sRGB, grey or in colour, and as small as that allows."""
 
@@ -67,7 +69,8 @@ def of_jpeg(data: bytes) -> Spliced | None:
     if tone is not None:
         looked_at = _srgb_levels(tone)[looked_at]
     look = Photo(np.ascontiguousarray(photo.upright(looked_at, orientation)), None, metadata.exif, dpi, *metadata[1:])
-    return Spliced(scan.luma, (scan.height, scan.width), orientation, scan.picture(_part(longest)), tone, look)
+    levels, size = scan.picture(_part(longest)), (scan.height, scan.width)
+    return Spliced(scan.luma, size, orientation, levels, tone, recipe.of(data, scan), look)
 
 
 def of_photo(photograph: Photo) -> Spliced:
@@ -77,7 +80,7 @@ def of_photo(photograph: Photo) -> Spliced:
     luma = jpeg.plane(grey, jpeg.luma_steps())
     n = _part(max(height, width))
     levels = luma.samples(n, -(-height * n // 8), -(-width * n // 8))
-    return Spliced(luma, (height, width), 1, levels, None, replace(photograph, pixels=levels))
+    return Spliced(luma, (height, width), 1, levels, None, [], replace(photograph, pixels=levels))
 
 
 def encode(spliced: Spliced, rgb: np.ndarray, xmp: bytes | None) -> bytes:
@@ -100,7 +103,7 @@ def encode(spliced: Spliced, rgb: np.ndarray, xmp: bytes | None) -> bytes:
     if spliced.levels.shape == spliced.size:
         chroma = np.stack([encoding.halved(plane) for plane in chroma])
     segments = encoding.jpeg_segments(replace(spliced.look, xmp=xmp), spliced.orientation, profile)
-    return jpeg.write(spliced.luma, chroma, (height, width), segments)
+    return jpeg.write(spliced.luma, chroma, (height, width), segments + spliced.recipe)
 
 
 def _part(longest: int) -> int:

@@ -21,6 +21,9 @@ MAX_PROPERTIES = 5000
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
+SYSTEM = "colorize"
+"""What a photograph names as the maker of its colours."""
+
 _NAMESPACES = {
     "x": "adobe:ns:meta/",
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
@@ -131,6 +134,20 @@ def labelled(scanned: bytes | None, made: Provenance | None) -> bytes | None:
     if source is not None:
         properties[source.tag] = source
     return _packet(properties)
+
+
+def unlabelled(packet: bytes) -> bytes | None:
+    """The reverse of ``labelled``: what a photograph's packet says of its scan alone. None where nothing is left."""
+    properties = _properties(packet) or {}
+    system = properties.get(_name("Iptc4xmpExt:AISystemUsed"))
+    if system is None or system.text != SYSTEM:
+        return packet
+    source = properties.get(_name("dc:source"))
+    if source is not None and (source.text or "").startswith("sha256:"):
+        del properties[source.tag]
+    for name in ("DigitalSourceType", "AISystemUsed", "AISystemVersionUsed", "AIPromptInformation"):
+        properties.pop(_name(f"Iptc4xmpExt:{name}"), None)
+    return _packet(properties) if properties else None
 
 
 def kept(packet: bytes, extension: bytes | None = None, turned: bool = False) -> bytes | None:

@@ -12,6 +12,7 @@ COMMANDS = {
     "archive": ("jobs.colorize", "Colour an archive of black-and-white photographs."),
     "verify": ("jobs.verify", "Compare a finished archive with its catalogue, and mend it."),
     "review": ("jobs.review", "Write the page on which people judge a finished job by looking."),
+    "restore": ("jobs.restore", "Write the scans back from their colour photographs alone."),
     "train": ("jobs.train", "Train a colorizer on colour photographs."),
     "average": ("jobs.average", "Average weights that were trained apart from a common start."),
     "evaluate": ("jobs.evaluate", "Measure colourings of colour photographs."),

@@ -287,7 +287,7 @@ class ColorizeActor:
         if not self.job.provenance or scan.policy != "recolor":
             return None
         return xmp.Provenance(
-            "colorize", f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"], len(scan.hints)
+            xmp.SYSTEM, f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"], len(scan.hints)
         )
 
     def _encoded(self, scan: Scan, variant: int) -> bytes:

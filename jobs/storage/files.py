@@ -117,17 +117,18 @@ def read_bytes(uri: str, check: Callable[[bytes], None] = lambda head: None, mos
     return data
 
 
-def write_bytes(uri: str, data: bytes, lasting: bool = False) -> None:
+def write_bytes(uri: str, data: bytes, lasting: bool = False, new: bool = False) -> None:
     """Store a file so that it is whole whenever it has its name. Parent folders are made. Raises ``OSError``.
 
-    A power cut may leave a name without its content, but for one that is ``lasting``; see also ``settle``.
+    A power cut may leave a name without its content, but for one that is ``lasting``; see also ``settle``. What has the
+    name already is replaced, unless the file must be ``new``: then that is a ``FileExistsError``.
     """
     uri = absolute(uri)
     if not is_local(uri):
         with plain_errors():
             fs, path = url_to_fs(uri)
             kind = mimetypes.guess_type(path)[0] if get_protocol(uri) == "s3" else None  # browsers go by it
-            with fs.open(path, "wb", **({"ContentType": kind} if kind else {})) as file:
+            with fs.open(path, "xb" if new else "wb", **({"ContentType": kind} if kind else {})) as file:
                 file.write(data)  # object stores show an object only once it is whole
         return
     folder, name = os.path.split(uri)
@@ -141,13 +142,27 @@ def write_bytes(uri: str, data: bytes, lasting: bool = False) -> None:
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-            os.replace(temporary, uri)
+            _give_name(temporary, uri, new)
             if lasting:
                 settle(folder)  # the name too
         except OSError:
             with contextlib.suppress(OSError):
                 os.remove(temporary)
             raise
+
+
+def _give_name(temporary: str, name: str, new: bool) -> None:
+    if new:
+        try:
+            os.link(temporary, name)  # fails where there is one
+            os.remove(temporary)
+            return
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            if os.path.lexists(name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+    os.replace(temporary, name)
 
 
 def settle(folder: str) -> None:

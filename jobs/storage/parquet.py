@@ -82,6 +82,10 @@ def _write(folder: str, table: pa.Table) -> str:
     return uri
 
 
+def is_named_by_us(path: str) -> bool:
+    return _OURS.search(path) is not None
+
+
 def _is_ours(path: str, data: bytes) -> bool:
     """A name that fits the content is ours."""
     name = _OURS.search(path)
@@ -96,7 +100,7 @@ def sweep(catalog: Catalog, output: str) -> None:
     its rows is cleared, so that their photographs are coloured again.
     """
     folder, place = f"{output}/parquet", Place(output)
-    present = {path.rpartition("/")[2]: path for path in place.files("parquet") if _OURS.search(path)}
+    present = {path.rpartition("/")[2]: path for path in place.files("parquet") if is_named_by_us(path)}
     rows = catalog.read(["id", "output"])
     rows = rows.filter(pc.fill_null(pc.starts_with(rows["output"], f"{folder}/"), False))
     files = rows.group_by("output").aggregate([("id", "list")]).to_pylist()

@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 from skimage import data
 
 from colorize_core import color, encoding, photo, xmp
+from jobs import restore
 from jobs.cli import JobFailed
 from jobs.coloring import preflight, worker
 from jobs.coloring.config import ColorizeConfig
@@ -177,6 +178,19 @@ def test_a_jpeg_is_stored_as_its_scan_lies_and_looked_at_upright(colorize, tmp_p
     for thumbnail in (kept, thumbnails.of_file(made["lying.jpg"])):
         small = np.asarray(Image.open(io.BytesIO(thumbnail["jpeg"])).convert("L")).astype(int)
         assert small.shape == CAMERA.shape and np.abs(small - CAMERA).mean() < 8
+
+
+@pytest.mark.parametrize("format", ["keep", "parquet"])
+def test_a_jpeg_comes_back_from_its_colour_photograph(colorize, tmp_path, format):
+    pixels = np.repeat(CAMERA[..., None], 3, axis=2)
+    files = {
+        "grey.jpg": image(CAMERA, "JPEG"), "saved as RGB.jpg": image(pixels, "JPEG", optimize=True),
+        "progressive.jpg": image(CAMERA, "JPEG", progressive=True),
+        "text.jpg": image(data.page(), "JPEG", comment=b"passed through"),
+    }  # fmt: skip
+    assert {row["status"] for row in colorize(files, format=format).values()} == {"ok"}
+    assert restore.main(restore.RestoreConfig(str(tmp_path / "out"), str(tmp_path / "back"))) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()} == files
 
 
 def test_a_jpeg_with_tones_of_its_own_looks_like_its_scan(colorize):
