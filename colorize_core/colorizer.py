@@ -15,6 +15,7 @@ from colorize_core import __version__, color, distribution
 from colorize_core.distribution import Calibration
 from colorize_core.engine import Colours, Engine, Precision
 from colorize_core.hints import CELL, Hint, planes
+from colorize_core.likeliest import likeliest
 from colorize_core.photo import Photo
 from colorize_core.weights_file import WeightsError, WeightsFile
 
@@ -135,6 +136,15 @@ class Colorizer:
         difference = float(colours.difference[place])
         sure = float(distribution.confidence(difference, self.calibration))
         return Colouring(chroma, sure, None if maps is None else maps[place], difference)
+
+    def likeliest(self, grey: np.ndarray) -> np.ndarray | None:
+        """The colours that are likeliest at some places of a grey scan, (H, W) uint8 or uint16: int8 (h, w, 5, 2), see
+        ``likeliest``; None where the network gives no distribution.
+        """
+        if not self.file.gives_distribution:
+            return None
+        logits, bins = self.engine.logits(network_input(grey, self.input_side)[None, None], None)
+        return likeliest(_numpy(distribution.probabilities(logits))[0], _numpy(bins))
 
     def colorize(self, photograph: Photo, vividness: float | None = None, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests import sample_archive
+from tests.browser import CHROMIUM, Looking, launched
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as jobs does
@@ -75,3 +76,26 @@ def ray_local(s3_endpoint):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("for want of chromium: apt-get install chromium")
+    pytest.importorskip("playwright.sync_api", reason="for want of Playwright: pip install '.[test]'")
+    with launched() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def look(browser):
+    """Opens a page, by its path or address."""
+    opened = []
+
+    def open_page(place, **options) -> Looking:
+        opened.append(Looking(browser, place if "://" in str(place) else f"file://{place}", **options))
+        return opened[-1]
+
+    yield open_page
+    for looking in opened:
+        looking.context.close()

@@ -24,7 +24,8 @@ def test_tests_mirror_the_packages():
     """A test file is named after a module or a folder; what they have in common lies at the top."""
     for path in (ROOT / "tests").glob("*/**/test_*.py"):
         tested = ROOT / path.parent.relative_to(ROOT / "tests") / path.stem.removeprefix("test_")
-        assert tested.is_dir() or tested.with_suffix(".py").is_file(), f"{path} tests no module"
+        modules = (tested.with_suffix(suffix) for suffix in (".py", ".js"))
+        assert tested.is_dir() or any(module.is_file() for module in modules), f"{path} tests no module"
 
 
 def test_tests_do_without_benchmarks():

@@ -35,7 +35,10 @@ from jobs.storage.catalog import Catalog, without_details
 from jobs.storage.output import Place
 
 HERE = Path(__file__).parent
-PARTS = HERE / "index.html", HERE / "review.css", HERE / "review.js", HERE.parent / "neutral.css"
+PARTS = (
+    *(HERE / name for name in ("index.html", "review.css", "review.js", "hints.css", "hints.js", "color.js")),
+    HERE.parent / "neutral.css",
+)
 TOGETHER = 16  # thumbnails in a script: a view in an order of its own may need a script for every photograph
 BLOCKS = 512  # at most about this many tasks, each of which costs the driver some memory and time
 FEW_PIXELS = 50e6  # of all photographs: seconds of work, done here before tasks of Ray's would have begun
@@ -44,7 +47,7 @@ MOST = 250_000  # photographs on a page; a browser has all their names at once
 
 COLUMNS = [
     "id", "source", "output", "status", "error", "width", "height", "kind", "output_sha256", "model", "colorfulness",
-    "confidence", "decision",
+    "confidence", "decision", "hints",
 ]  # fmt: skip
 
 THUMBNAILS = pa.schema(
@@ -71,7 +74,7 @@ def write(output: str, out: TextIO = sys.stdout) -> str:
     for file in PARTS:
         files.write_bytes(f"{page}/{file.name}", file.read_bytes())
     state = f"{__version__} {catalog.state}"
-    stored = _stored(page)
+    stored = having(page)
     if (stored.schema.metadata or {}).get(b"state") == state.encode():
         return f"{page}/index.html"
     rows = catalog.read(COLUMNS).sort_by("source")
@@ -96,7 +99,7 @@ def write(output: str, out: TextIO = sys.stdout) -> str:
     return f"{page}/index.html"
 
 
-def _stored(page: str) -> pa.Table:
+def having(page: str) -> pa.Table:
     """Where the thumbnails are that an earlier page has."""
     fs, path = url_to_fs(f"{page}/thumbnails.parquet")
     try:
@@ -214,6 +217,7 @@ def _columns(rows: pa.Table, stored: pa.Table, output: str) -> dict:
         "reason": _coded(_reasons(rows)),
         "script": _coded(stored["script"].take(at).to_pylist()),
         "place": stored["place"].take(at).to_pylist(),
+        "hints": {i: hints for i, hints in enumerate(rows["hints"].to_pylist()) if hints},  # of few
     } | {name: _coded(rows[name].to_pylist()) for name in ("status", "kind", "model", "decision")}
 
 

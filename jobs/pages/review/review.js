@@ -59,24 +59,40 @@ function address(place) {
 
 const memory = () => `colorize review of ${data.output}`;
 
-function recall() {
-  try {
-    decided = JSON.parse(localStorage.getItem(memory())) ?? {};
-  } catch {
-    decided = {};
-  }
-}
+// Where the page lives: on a disk or in a bucket, with this browser's memory and without a network. live.js changes that.
+const home = {
+  recall() {
+    const stored = (name) => {
+      try {
+        return JSON.parse(localStorage.getItem(name)) ?? {};
+      } catch {
+        return {};
+      }
+    };
+    decided = stored(memory());
+    guided = stored(`${memory()}: hints`);
+  },
+  remember() {
+    try {
+      localStorage.setItem(memory(), JSON.stringify(decided));
+      localStorage.setItem(`${memory()}: hints`, JSON.stringify(guided));
+      return true;
+    } catch {
+      say("This browser has no room for more decisions: export them before you leave");
+      return false;
+    }
+  },
+  picture: (row) => (/\.(png|jpe?g)$/i.test(file(row) ?? "") ? address(file(row)) : null),
+  originals: (row) => [["Original", link(source(row), source(row))], ["Colour", link(file(row), file(row))]],
+  likeliest: () => null,
+  hinted() {},
+};
 
 function decide(place, wish) {
   const row = chosen[place];
   if (decided[key(row)] === wish) delete decided[key(row)];
   else decided[key(row)] = wish;
-  try {
-    localStorage.setItem(memory(), JSON.stringify(decided));
-    say(`${data.name[row]}: ${decision(row) ?? "undecided"}`);
-  } catch {
-    say("This browser has no room for more decisions: export them before you leave");
-  }
+  if (home.remember(row)) say(`${data.name[row]}: ${decision(row) ?? "undecided"}`);
   showDecisions();
 }
 
@@ -96,14 +112,19 @@ function showDecisions() {
 function exported(format) {
   const rows = [];
   for (let row = 0; row < data.id.length; row++)
-    if (decision(row)) rows.push({ id: data.id[row], source: source(row), decision: decision(row) });
+    if (decision(row)) rows.push({ id: data.id[row], source: source(row), decision: decision(row), ...given(row) });
   if (format === "json") return JSON.stringify(rows, null, 1);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = rows.map((row) => [row.id, row.source, row.decision].map(quoted).join(","));
   return ["id,source,decision", ...lines, ""].join("\r\n");
 }
 
+// Hints, of what is to be coloured with others than it was.
+const given = (row) => (decision(row) === "redo" && guided[key(row)] ? { hints: guided[key(row)] } : {});
+
 function download(format) {
+  const hinted = Array.from(data.id.keys()).filter((row) => given(row).hints).length;
+  if (format === "csv" && hinted) say(`CSV holds no hints: export JSON for those of ${count(hinted)} photographs`);
   const blob = new Blob([exported(format)], { type: format === "json" ? "application/json" : "text/csv" });
   const link = element("a", { href: URL.createObjectURL(blob), download: `decisions.${format}` });
   link.click();
@@ -331,7 +352,9 @@ function makeCard(place) {
 }
 
 function mark(card, row) {
-  const word = DECIDED[decision(row)] ?? "";
+  const hints = hintsOf(row).length, word = [
+    DECIDED[decision(row)] ?? "", hints ? `${hints} ${hints === 1 ? "hint" : "hints"}` : "",
+  ].filter(Boolean).join(", ");
   card.querySelector(".mark").textContent = word;
   card.querySelector(".after").alt = `${data.name[row]}, in colour${word && `, ${word.toLowerCase()}`}`;
 }
@@ -376,6 +399,7 @@ function look(place) {
   current = place;
   if (!viewer.open) viewer.showModal();
   const row = chosen[place];
+  selected = cross = null;
   find("#viewer-name").textContent = data.name[row];
   for (const [action, step] of [["previous", -1], ["next", 1]])
     find(`[data-do=${action}]`).disabled = !(place + step in chosen);
@@ -386,7 +410,7 @@ function look(place) {
 }
 
 // Browsers show PNG and JPEG; what is in Parquet or a TIFF is there as a thumbnail alone.
-const shows = (row) => /\.(png|jpe?g)$/i.test(file(row) ?? "") && address(file(row)) !== null;
+const shows = (row) => home.picture(row) !== null;
 
 function showPicture() {
   const row = chosen[current], native = find("[data-do=native]");
@@ -398,8 +422,10 @@ function showPicture() {
   const { box, after, before, slider } = comparison(row, ...room);
   box.append(after, before);
   stage.replaceChildren(box, slider);
-  slider.value = 50;
+  slider.value = hinting ? 0 : 50;
   slider.dispatchEvent(new Event("input"));
+  see(row);
+  showHints();
   const show = (src) => {
     for (const image of [after, before]) image.src = src;
   };
@@ -408,7 +434,7 @@ function showPicture() {
   if (!shows(row)) return;
   const whole = new Image(); // kept apart until it is there, so that the thumbnail is seen meanwhile
   whole.onload = () => show(whole.src);
-  whole.src = address(file(row));
+  whole.src = home.picture(row);
 }
 
 function showFacts(row) {
@@ -421,8 +447,7 @@ function showFacts(row) {
     ["Colourfulness", known(data.colorfulness[row], 1)],
     ["Kind", value(data.kind, row)],
     ["Model", value(data.model, row)],
-    ["Original", link(source(row), source(row))],
-    ["Colour", link(file(row), file(row))],
+    ...home.originals(row),
   ];
   const shown = facts.filter(([, fact]) => fact);
   find("dl").replaceChildren(
@@ -447,6 +472,7 @@ function decideInViewer(wish) {
 }
 
 function keyInViewer(event) {
+  if (keyOnHints(event)) return event.preventDefault();
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const pressed = event.key.toLowerCase();
   const arrows = { arrowleft: "previous", arrowright: "next" };
@@ -484,7 +510,7 @@ function setSurround(dark) {
 
 function start(rows) {
   data = rows;
-  recall();
+  home.recall();
   const counts = { ok: 0, error: 0, skipped: 0 };
   for (let row = 0; row < data.id.length; row++) counts[status(row)]++;
   find("#about").textContent = `${data.output}: ${count(counts.ok)} coloured, ${count(counts.error)} failed, ` +
@@ -512,7 +538,7 @@ viewer.addEventListener("close", () => moveTo(current));
 viewer.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.dataset.decision) decideInViewer(button.dataset.decision);
-  else if (button) ACTIONS[button.dataset.do]();
+  else if (button) ACTIONS[button.dataset.do]?.();
 });
 addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
 addEventListener("resize", () => {
@@ -521,9 +547,10 @@ addEventListener("resize", () => {
   if (viewer.open) showPicture();
 });
 addEventListener("storage", (event) => {
-  if (!data || event.key !== memory()) return;
-  recall();
+  if (!data || !event.key?.startsWith(memory())) return;
+  home.recall();
   showDecisions();
+  if (viewer.open) showHints();
 });
 find("#surround").addEventListener("click", () => setSurround(document.documentElement.dataset.surround !== "dark"));
 setSurround(matchMedia("(prefers-color-scheme: dark)").matches);

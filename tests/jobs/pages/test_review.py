@@ -25,7 +25,7 @@ from jobs.storage import files
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.parquet import ParquetWriter
 from jobs.training import logbook
-from tests.browser import CHROMIUM, DESKTOP, PHONE, launched
+from tests.browser import DESKTOP, PHONE, serious
 from tests.many_photographs import write_page
 
 EVIL = "<script>window.harmed = 1</script>"
@@ -36,57 +36,6 @@ NAMES = {  # and the grey of each, of which the confidence depends
     "b/=spreadsheet, formula.png": 160,
     r"b/caf\udce9.png": 20,  # not UTF-8, as the catalogue writes it
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("for want of chromium: apt-get install chromium")
-    pytest.importorskip("playwright.sync_api", reason="for want of Playwright: pip install '.[test]'")
-    with launched() as chromium:
-        yield chromium
-
-
-class Looking:
-    """A page in the browser, and what went wrong or was asked for on it."""
-
-    def __init__(self, browser, place: str, viewport: dict = DESKTOP, **options):
-        self.context = browser.new_context(viewport=viewport, **options)
-        self.page = self.context.new_page()
-        self.problems, self.requests = [], []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(place)
-
-    def names(self) -> list[str]:
-        self.page.locator(".card").first.wait_for()
-        return self.page.locator(".card .name").all_inner_texts()
-
-    def thumbnails(self) -> int:
-        return sum("/thumbnails/" in url for url in self.requests)
-
-    def choose(self, name: str, value: str) -> None:
-        self.page.locator(f"[name={name}]").select_option(value)
-
-    def exported(self, format: str) -> bytes:
-        with self.page.expect_download() as waiting:
-            self.page.locator(f"[data-export={format}]").click()
-        return Path(waiting.value.path()).read_bytes()
-
-
-@pytest.fixture
-def look(browser):
-    opened = []
-
-    def open_page(place, **options) -> Looking:
-        opened.append(Looking(browser, place if "://" in str(place) else f"file://{place}", **options))
-        return opened[-1]
-
-    yield open_page
-    for looking in opened:
-        looking.context.close()
 
 
 def run(source, output, **options) -> int:
@@ -416,19 +365,6 @@ def test_20_000_photographs(many, look):
     shown.page.locator("[name=search]").fill("photo-0123")
     shown.page.get_by_text("10 photographs", exact=True).wait_for()
     assert shown.problems == []
-
-
-def serious(shown: Looking) -> list[str]:
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="for want of axe-core: pip install '.[test]'"
-    )
-    found = axe.Axe().run(shown.page).response["violations"]
-    return [
-        f"{finding['id']}: {node['html']}"
-        for finding in found
-        if finding["impact"] in ("serious", "critical")
-        for node in finding["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
