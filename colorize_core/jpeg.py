@@ -59,8 +59,8 @@ class Plane:
         rows, columns = self.coefficients.shape[:2]
         places = _ZIGZAG.reshape(8, 8)[:n, :n].ravel()
         plane = np.empty((height, width), np.uint8)
-        lowest = (places, self.steps[places].astype(np.float32))
-        blocks.sampled(self.coefficients.reshape(-1), rows, columns, _inverse_weights(n), lowest, plane)
+        steps = self.steps[places].astype(np.float32)
+        blocks.sampled(self.coefficients.reshape(-1), rows, columns, n, places, steps, plane)
         return plane
 
 
@@ -410,7 +410,7 @@ def plane(samples: np.ndarray, steps: np.ndarray) -> Plane:
     coefficients = np.empty((rows, columns, 64), np.int16)
     divisors = steps[_ZIGZAG].astype(np.float32)
     pixels = np.ascontiguousarray(samples)
-    blocks.transformed(pixels, _weights(), _ZIGZAG, divisors, rows, columns, coefficients.reshape(-1))
+    blocks.transformed(pixels, _ZIGZAG, divisors, rows, columns, coefficients.reshape(-1))
     return Plane(coefficients, steps)
 
 
@@ -531,21 +531,3 @@ def code_words(counts: Sequence[int], symbols: Sequence[int]) -> np.ndarray:
 def segment(marker: int, body: bytes) -> bytes:
     """A marker segment, of 65,533 bytes at most."""
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-
-
-@lru_cache
-def _weights() -> np.ndarray:
-    """(8, 8) float32: frequency over sample (A.3.3), orthonormal."""
-    frequency, sample = np.mgrid[:8, :8]
-    weights = np.cos((2 * sample + 1) * frequency * np.pi / 16) / 2
-    weights[0] /= np.sqrt(2)
-    return weights.astype(np.float32)
-
-
-@lru_cache
-def _inverse_weights(n: int) -> np.ndarray:
-    """(n, n) float32: sample over frequency, of n samples that cover what 8 do."""
-    sample, frequency = np.mgrid[:n, :n]
-    weights = np.cos((2 * sample + 1) * frequency * np.pi / (2 * n)) / 2
-    weights[:, 0] /= np.sqrt(2)
-    return weights.astype(np.float32)
