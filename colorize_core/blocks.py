@@ -55,24 +55,22 @@ def unstuffed(data, start, bits, ends):
     return DAMAGED, 0, filled
 
 
-@numba.njit(inline="always")
+@numba.njit
 def look(bits, at):
     """The 57 bits or more that begin at a place, in the upper end of 64."""
-    i = at >> 3
-    word = (
-        (np.uint64(bits[i]) << np.uint64(56))
-        | (np.uint64(bits[i + 1]) << np.uint64(48))
-        | (np.uint64(bits[i + 2]) << np.uint64(40))
-        | (np.uint64(bits[i + 3]) << np.uint64(32))
-        | (np.uint64(bits[i + 4]) << np.uint64(24))
-        | (np.uint64(bits[i + 5]) << np.uint64(16))
-        | (np.uint64(bits[i + 6]) << np.uint64(8))
-        | np.uint64(bits[i + 7])
-    )
+    i = np.uint64(at >> 3)  # unsigned, or each index would be looked at for a sign, and the loads not become one
+    word = np.uint64(bits[i]) << np.uint64(56)
+    word |= np.uint64(bits[i + np.uint64(1)]) << np.uint64(48)
+    word |= np.uint64(bits[i + np.uint64(2)]) << np.uint64(40)
+    word |= np.uint64(bits[i + np.uint64(3)]) << np.uint64(32)
+    word |= np.uint64(bits[i + np.uint64(4)]) << np.uint64(24)
+    word |= np.uint64(bits[i + np.uint64(5)]) << np.uint64(16)
+    word |= np.uint64(bits[i + np.uint64(6)]) << np.uint64(8)
+    word |= np.uint64(bits[i + np.uint64(7)])
     return word << np.uint64(at & 7)
 
 
-@numba.njit(inline="always")
+@numba.njit
 def top(window, count):
     """The first ``count`` bits of a window, 1 to 32, as a number."""
     return np.int64(window >> np.uint64(64 - count))
@@ -88,15 +86,16 @@ def long_symbol(window, table, lasts, offsets, symbols):
     return 0, 0
 
 
-@numba.njit(inline="always")
+@numba.njit
 def extended(value, size):
     """The number that ``size`` bits stand for (F.2.2.1)."""
     return value if value >> (size - 1) else value - (1 << size) + 1
 
 
 @compiled
-def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, aside):
-    """Decode one scan into ``planes``, and put aside the bits of all that is no luma of the picture, but a band's.
+def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, places, aside):
+    """Decode one scan into ``planes``; note in ``places``, (blocks, 2), of a sequential scan, where the bits of AC
+    begin and end in each block of luma; and put aside the bits of all that is no luma of the picture, but a band's.
 
     These are the bits of chroma and of what pads units; ``aside`` has as many bytes as ``bits``.
 
@@ -105,7 +104,7 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, 
     ``spectrum`` the standard's Ss, Se and Al, ``tables`` those of ``jpeg._Tables``. Returns ``DAMAGED``, or how
     many bits were put aside, and whether all are as encoders write them: luma's follow from coefficients and tables.
     """
-    short, lasts, offsets, symbols = tables
+    short, lasts, offsets, symbols, quick = tables
     first, last, low = spectrum[0], spectrum[1], spectrum[2]
     put, usual = 0, True
     scratch = np.zeros(64, np.int16)  # of what pads units
@@ -146,10 +145,13 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, 
                             at += length + size
                             coefficients[base] = predictions[c] << low
                             if kind == SEQUENTIAL:
-                                at, plain = _ac(bits, at, 1, 63, ac, short, lasts, offsets, symbols, coefficients, base)
+                                begin = at
+                                at, plain = _ac(bits, at, ac, quick, short, lasts, offsets, symbols, coefficients, base)
                                 if at < 0:
                                     return DAMAGED, False
                                 usual &= plain
+                                if inside and layout[c, 0] == 0:
+                                    places[base >> 6, 0], places[base >> 6, 1] = begin, at
                         elif kind == DC_REFINED:
                             if top(look(bits, at), 1):
                                 coefficients[base] |= 1 << low
@@ -196,12 +198,21 @@ def _ends_in_ones(bits, at, end):
 
 
 @numba.njit
-def _ac(bits, at, first, last, ac, short, lasts, offsets, symbols, coefficients, base):
+def _ac(bits, at, ac, quick, short, lasts, offsets, symbols, coefficients, base):
     """The AC coefficients of a block of a sequential scan (F.2.2.2); returns where it ends, and whether no run of zeros
     is told of before its end."""
-    k, before = first, 0
-    while k <= last:
+    k, before = 1, 0
+    while k < 64:
         window = look(bits, at)
+        entry = np.int64(quick[ac, top(window, SHORT)])
+        if entry:
+            k += entry >> 8 & 15
+            if k > 63:
+                return DAMAGED, False
+            coefficients[base + k] = entry >> 12
+            at += entry & 255
+            k, before = k + 1, 0
+            continue
         entry = np.int64(short[ac, top(window, SHORT)])
         length, symbol = entry >> 8, entry & 255
         if length == 0:
@@ -212,13 +223,13 @@ def _ac(bits, at, first, last, ac, short, lasts, offsets, symbols, coefficients,
         at += length + size
         if size:
             k += run
-            if k > last or size > 10:
+            if k > 63 or size > 10:
                 return DAMAGED, False
             coefficients[base + k] = extended(top(window << np.uint64(length), size), size)
             k += 1
         elif run == 15:
             k += 16
-            if k > last + 1:  # as libjpeg, nothing is made of a run to the very end
+            if k > 64:  # as libjpeg, nothing is made of a run to the very end
                 return DAMAGED, False
         elif run == 0:
             break
@@ -312,7 +323,7 @@ def _ac_refined(bits, at, run, first, last, low, ac, short, lasts, offsets, symb
     return at, run
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _refined(bits, at, one, coefficients, place):
     if top(look(bits, at), 1):
         value = coefficients[place]
@@ -325,96 +336,139 @@ SIZES = np.array([value.bit_length() for value in range(1 << 16)], np.uint8)
 
 
 @compiled
-def counted(planes, words, layout, units, frequencies):
-    """How often each symbol of a sequential scan comes: adds to ``frequencies``, (8, 256), of tables for DC and AC.
+def counted(coefficients, words, frequencies):
+    """How often each symbol of the AC of a plane's blocks comes in a sequential scan: adds to ``frequencies``, (256,).
 
-    ``layout`` and ``units`` are those of ``decoded``, ``words`` are the planes as int64. Of a block that pads a unit,
-    DC is that of the one before (A.2.4 leaves it open; libjpeg does so), and AC is 0.
+    ``words`` are the coefficients as int64.
     """
-    predictions = np.zeros(3, np.int64)
-    for down in range(units[0]):
-        for across in range(units[1]):
-            for c in range(len(layout)):
-                coefficients, fours = planes[layout[c, 0]], words[layout[c, 0]]
-                rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
-                of_dc, of_ac = frequencies[layout[c, 5]], frequencies[layout[c, 6]]
-                for y in range(v):
-                    for x in range(h):
-                        row, column = down * v + y, across * h + x
-                        if row >= rows or column >= columns:
-                            of_dc[0] += 1
-                            of_ac[0] += 1
-                            continue
-                        base = (row * columns + column) * 64
-                        value = np.int64(coefficients[base])
-                        of_dc[SIZES[abs(value - predictions[c])]] += 1
-                        predictions[c] = value
-                        zeros = -1  # DC is left out
-                        for four in range(base, base + 64, 4):
-                            if fours[four >> 2] == 0:
-                                zeros += 4
-                                continue
-                            for k in range(four, four + 4):
-                                value = np.int64(coefficients[k])
-                                if value == 0 or k == base:
-                                    zeros += 1
-                                    continue
-                                while zeros > 15:
-                                    of_ac[0xF0] += 1
-                                    zeros -= 16
-                                of_ac[zeros << 4 | SIZES[abs(value)]] += 1
-                                zeros = 0
-                        if zeros:
-                            of_ac[0] += 1
+    for base in range(0, len(coefficients), 64):
+        zeros = -1  # DC is left out
+        for four in range(base, base + 64, 4):
+            if words[four >> 2] == 0:
+                zeros += 4
+                continue
+            for k in range(four, four + 4):
+                value = np.int64(coefficients[k])
+                if value == 0 or k == base:
+                    zeros += 1
+                    continue
+                while zeros > 15:
+                    frequencies[0xF0] += 1
+                    zeros -= 16
+                frequencies[zeros << 4 | SIZES[abs(value)]] += 1
+                zeros = 0
+        if zeros:
+            frequencies[0] += 1
 
 
 @compiled
-def encoded(planes, words, layout, units, codes, out):
-    """Write the same scan to ``out``, bytes stuffed; returns how many there are.
+def encoded(coefficients, words, codes, out, places):
+    """Write the same AC to ``out``, and note in ``places``, (blocks, 2), where the bits of each block begin and end.
 
-    ``codes``, (8, 256) int64, are those of each symbol of tables for DC and AC: code times 32 plus length. ``out``
-    holds twice what is not stuffed.
+    ``codes``, (256,) int64, are those of each symbol: code times 32 plus length.
+    """
+    held, count, size = np.uint64(0), 0, 0  # the last bits, right-aligned, how many there are, and bytes written
+    for base in range(0, len(coefficients), 64):
+        places[base >> 6, 0] = size * 8 + count
+        zeros = -1
+        for four in range(base, base + 64, 4):
+            if words[four >> 2] == 0:
+                zeros += 4
+                continue
+            for k in range(four, four + 4):
+                value = np.int64(coefficients[k])
+                if value == 0 or k == base:
+                    zeros += 1
+                    continue
+                while zeros > 15:
+                    held, count, size = _appended(codes[0xF0], 0, 0, held, count, out, size)
+                    zeros -= 16
+                bits = np.int64(SIZES[abs(value)])
+                held, count, size = _appended(codes[zeros << 4 | bits], value, bits, held, count, out, size)
+                zeros = 0
+        if zeros:
+            held, count, size = _appended(codes[0], 0, 0, held, count, out, size)
+        places[base >> 6, 1] = size * 8 + count
+    _appended(0, 0, 32 - count, held, count, out, size)
+
+
+@numba.njit
+def _appended(code, value, bits, held, count, out, size):
+    """Append a code and ``bits`` bits of a number (F.1.2.1) to the bits held; four bytes leave at a time."""
+    held = held << np.uint64((code & 31) + bits) | _word(code, value, bits)
+    count += (code & 31) + bits
+    if count >= 32:
+        count -= 32
+        four = np.uint32(held >> np.uint64(count))
+        out[size], out[size + 1] = four >> np.uint32(24), four >> np.uint32(16)
+        out[size + 2], out[size + 3] = four >> np.uint32(8), four
+        size += 4
+    return held, count, size
+
+
+@numba.njit
+def _word(code, value, bits):
+    """A code and ``bits`` bits of a number (F.1.2.1)."""
+    return np.uint64((code >> 5) << bits | (value + (value >> 63) & ((1 << bits) - 1)))  # less one where it is negative
+
+
+@compiled
+def counted_dc(planes, layout, units, frequencies):
+    """How often each symbol of the DC of an interleaved scan comes: adds to ``frequencies``, (8, 256), of tables.
+
+    ``layout`` and ``units`` are those of ``decoded``. Of a block that pads a unit, DC is that of the one before (A.2.4
+    leaves it open; libjpeg does so).
     """
     predictions = np.zeros(3, np.int64)
-    held, count, size = np.uint64(0), 0, 0  # the last bits, right-aligned, how many there are, and bytes written
     for down in range(units[0]):
         for across in range(units[1]):
             for c in range(len(layout)):
-                coefficients, fours = planes[layout[c, 0]], words[layout[c, 0]]
+                coefficients, of_dc = planes[layout[c, 0]], frequencies[layout[c, 5]]
+                rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
+                for y in range(v):
+                    for x in range(h):
+                        row, column = down * v + y, across * h + x
+                        difference = 0
+                        if row < rows and column < columns:
+                            difference = coefficients[(row * columns + column) * 64] - predictions[c]
+                            predictions[c] += difference
+                        of_dc[SIZES[abs(difference)]] += 1
+
+
+@compiled
+def spliced(planes, coded, places, layout, units, codes, out):
+    """Write an interleaved sequential scan to ``out``, bytes stuffed; returns how many there are.
+
+    DC is coded from ``planes`` with ``codes``, (8, 256); AC is copied from ``coded``, the bits of each plane, where
+    ``places`` has them. AC of what pads units is 0.
+    """
+    predictions = np.zeros(3, np.int64)
+    held, count, size = np.uint64(0), 0, 0
+    for down in range(units[0]):
+        for across in range(units[1]):
+            for c in range(len(layout)):
+                coefficients, bits, at = planes[layout[c, 0]], coded[layout[c, 0]], places[layout[c, 0]]
                 rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
                 of_dc, of_ac = codes[layout[c, 5]], codes[layout[c, 6]]
                 for y in range(v):
                     for x in range(h):
                         row, column = down * v + y, across * h + x
-                        base = (row * columns + column) * 64
                         if row >= rows or column >= columns:
                             held, count, size = written(of_dc[0], 0, 0, held, count, out, size)
                             held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
                             continue
-                        value = np.int64(coefficients[base])
+                        block = row * columns + column
+                        value = np.int64(coefficients[block * 64])
                         difference = value - predictions[c]
                         predictions[c] = value
-                        bits = np.int64(SIZES[abs(difference)])
-                        held, count, size = written(of_dc[bits], difference, bits, held, count, out, size)
-                        zeros = -1
-                        for four in range(base, base + 64, 4):
-                            if fours[four >> 2] == 0:
-                                zeros += 4
-                                continue
-                            for k in range(four, four + 4):
-                                value = np.int64(coefficients[k])
-                                if value == 0 or k == base:
-                                    zeros += 1
-                                    continue
-                                while zeros > 15:
-                                    held, count, size = written(of_ac[0xF0], 0, 0, held, count, out, size)
-                                    zeros -= 16
-                                bits = np.int64(SIZES[abs(value)])
-                                code = of_ac[zeros << 4 | bits]
-                                held, count, size = written(code, value, bits, held, count, out, size)
-                                zeros = 0
-                        if zeros:
-                            held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
+                        number = np.int64(SIZES[abs(difference)])
+                        held, count, size = written(of_dc[number], difference, number, held, count, out, size)
+                        begin, end = at[block, 0], at[block, 1]
+                        while begin < end:
+                            some = min(30, end - begin)
+                            word = look(bits, begin) >> np.uint64(64 - some)
+                            held, count, size = _written(word, some, held, count, out, size)
+                            begin += some
     fill = -count & 7  # by ones (F.1.2.3)
     held, count = held << np.uint64(fill) | np.uint64((1 << fill) - 1), count + fill
     while count:
@@ -428,27 +482,31 @@ def encoded(planes, words, layout, units, codes, out):
     return size
 
 
-@numba.njit(inline="always")
+@numba.njit
 def written(code, value, bits, held, count, out, size):
-    """Append a code and ``bits`` bits of a number (F.1.2.1) to the bits held; four bytes leave at a time."""
-    length = (code & 31) + bits
-    number = value + (value >> 63) & ((1 << bits) - 1)  # less one where it is negative
-    held = held << np.uint64(length) | np.uint64((code >> 5) << bits | number)
+    """Append a code and ``bits`` bits of a number to the bits held, stuffed."""
+    return _written(_word(code, value, bits), (code & 31) + bits, held, count, out, size)
+
+
+@numba.njit
+def _written(word, length, held, count, out, size):
+    """Append ``length`` bits, 31 at most, to the bits held; four bytes leave at a time, stuffed."""
+    held = held << np.uint64(length) | word
     count += length
     if count >= 32:
         count -= 32
-        word = np.uint32(held >> np.uint64(count))
-        if word & ~(word + np.uint32(0x01010101)) & np.uint32(0x80808080):  # one of them may be 0xFF
+        four = np.uint32(held >> np.uint64(count))
+        if four & ~(four + np.uint32(0x01010101)) & np.uint32(0x80808080):  # one of them may be 0xFF
             for shift in (24, 16, 8, 0):
-                byte = np.uint8(word >> np.uint32(shift))
+                byte = np.uint8(four >> np.uint32(shift))
                 out[size] = byte
                 size += 1
                 if byte == 0xFF:
                     out[size] = 0
                     size += 1
         else:
-            out[size], out[size + 1] = np.uint8(word >> np.uint32(24)), np.uint8(word >> np.uint32(16))
-            out[size + 2], out[size + 3] = np.uint8(word >> np.uint32(8)), np.uint8(word)
+            out[size], out[size + 1] = np.uint8(four >> np.uint32(24)), np.uint8(four >> np.uint32(16))
+            out[size + 2], out[size + 3] = np.uint8(four >> np.uint32(8)), np.uint8(four)
             size += 4
     return held, count, size
 

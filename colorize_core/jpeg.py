@@ -43,6 +43,19 @@ class Unsuitable(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CodedAC:
+    """The AC coefficients of a plane, Huffman-coded block by block."""
+
+    bits: np.ndarray
+    """uint8, among others; some bytes follow the last."""
+    places: np.ndarray
+    """(blocks, 2) int64: where each block's bits begin and end."""
+    counts: bytes
+    """Of the table: how many codes have each length from 1 to 16."""
+    symbols: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Plane:
     """One component of a picture, as a JPEG stores it."""
 
@@ -50,6 +63,8 @@ class Plane:
     """(rows, columns, 64) int16: quantised, of blocks of 8 x 8 samples, in zigzag order."""
     steps: np.ndarray
     """(64,) uint16: those of the quantisation, in zigzag order."""
+    ac: "CodedAC | None" = None
+    """As the file has it, where that is in one sequential scan."""
 
     def samples(self, n: int, height: int, width: int) -> np.ndarray:
         """(height, width) uint8: the component with n x n samples, 1, 2, 4 or 8, of each block; (rows * n, columns * n)
@@ -166,6 +181,7 @@ class _Component:
     columns: int = 0
     coefficients: np.ndarray = field(default_factory=lambda: np.empty(0, np.int16))
     steps: np.ndarray | None = None
+    ac: CodedAC | None = None
     low: np.ndarray = field(default_factory=lambda: np.full(64, -1))
     """For each coefficient the lowest bit that is known; -1 where nothing is."""
 
@@ -187,12 +203,16 @@ class _Tables:
         """Of each symbol, as ``code_words`` gives them."""
         self.ambiguous = False
         """Whether a table has had two codes for one symbol."""
+        self.quick = np.zeros((8, 1 << SHORT), np.int32)
+        """Of AC: coefficient, zeros before it (4 bits) and length (8 bits) of the code that bits begin with and of the
+        number behind; 0 where both are longer than they, or no number follows."""
+        self.defined: dict[int, tuple[bytes, bytes]] = {}
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
-        return self.short, self.lasts, self.offsets, self.symbols
+        return self.short, self.lasts, self.offsets, self.symbols, self.quick
 
-    def define(self, number: int, counts: Sequence[int], symbols: bytes) -> None:
+    def define(self, number: int, counts: bytes, symbols: bytes) -> None:
         from colorize_core.blocks import SHORT
 
         self.short[number], self.lasts[number], self.offsets[number] = 0, -1, 0
@@ -210,6 +230,15 @@ class _Tables:
                 entries = [length << 8 | symbol for symbol in symbols[place : place + count]]
                 self.short[number, code * each : (code + count) * each] = np.repeat(entries, each)
             code, place = (code + count) << 1, place + count
+        self.defined[number] = counts, symbols
+        if number >= 4:
+            entries = self.short[number].astype(np.int32)
+            sizes = entries & 15
+            rest = SHORT - (entries >> 8) - sizes  # bits behind the number
+            values = np.arange(1 << SHORT) >> np.maximum(rest, 0) & ((1 << sizes) - 1)
+            values -= np.where(values >> np.maximum(sizes - 1, 0), 0, (1 << sizes) - 1)
+            quick = values << 12 | (entries & 0xF0) << 4 | (SHORT - rest)
+            self.quick[number] = np.where((entries > 0) & (sizes > 0) & (rest >= 0), quick, 0)
 
 
 class Reader:
@@ -359,12 +388,17 @@ class Reader:
             raise Unsuitable("a scan is cut short, or its restart markers are out of turn")
         planes = [one.coefficients for one in self.components]
         planes += [np.empty(0, np.int16)] * (3 - len(planes))
+        luma, of_luma = self.components[0], settings.layout[settings.layout[:, 0] == 0]
+        with_luma = settings.kind == blocks.SEQUENTIAL and len(of_luma) > 0
+        places = np.empty((luma.rows * luma.columns if with_luma else 0, 2), np.int64)
         aside = np.empty(len(coded), np.uint8)
-        put, usual = blocks.decoded(coded, ends, *settings[:-1], tuple(planes), aside)
+        put, usual = blocks.decoded(coded, ends, *settings[:-1], tuple(planes), places, aside)
         if put < 0:
             raise Unsuitable("its entropy-coded data are damaged")
         follows = usual and not filled and not self.tables.ambiguous
         self.scans.append(Coded(start, self.at, settings, aside[: -(-put // 8)].tobytes() if follows else None))
+        if with_luma:
+            luma.ac = CodedAC(coded, places, *self.tables.defined[of_luma[0, 6]])
 
     def _progress(self, one: _Component, first: int, last: int, high: int, low: int, count: int) -> None:
         """Take note of what of a component is known once a scan is decoded; only what the standard allows (G.1.1.1)."""
@@ -388,7 +422,7 @@ class Reader:
         planes = []
         for one in self.components:
             assert one.steps is not None
-            planes.append(Plane(one.coefficients.reshape(one.rows, one.columns, 64), one.steps))
+            planes.append(Plane(one.coefficients.reshape(one.rows, one.columns, 64), one.steps, one.ac))
         factors = tuple((one.across, one.down) for one in self.components)
         return Jpeg(self.width, self.height, tuple(planes), factors, tuple(self.scans))
 
@@ -467,29 +501,53 @@ def _coded(planes: list[Plane], places: list[tuple], units: tuple[int, int]) -> 
     """
     from colorize_core import blocks
 
-    flat = tuple(one.coefficients.reshape(-1) for one in planes)
-    words = tuple(one.view(np.int64) for one in flat)
-    lines = [[i, *one.coefficients.shape[:2], *places[i]] for i, one in enumerate(planes)]
-    layout = np.array(lines, np.int64)
-    frequencies = np.zeros((8, 256), np.int64)
-    blocks.counted(flat, words, layout, units, frequencies)
-    if frequencies[:2, 12:].any() or frequencies[4:6].reshape(2, 16, 16)[..., 11:].any():
+    luma, *chroma = planes
+    padded = luma.coefficients.shape[0] % 2 or luma.coefficients.shape[1] % 2
+    own = luma.ac if luma.ac and not (padded and 0 not in luma.ac.symbols) else None  # 0 ends a block
+    coded = [*([own] if own else _coded_ac([luma])), *(_coded_ac(chroma) if chroma else [])]
+    missing = 3 - len(planes)
+    flat = (*(one.coefficients.reshape(-1) for one in planes), *[np.empty(0, np.int16)] * missing)
+    layout = np.array([[i, *one.coefficients.shape[:2], *places[i]] for i, one in enumerate(planes)], np.int64)
+    frequencies, codes = np.zeros((8, 256), np.int64), np.zeros((8, 256), np.int64)
+    blocks.counted_dc(flat, layout, units, frequencies)
+    if frequencies[:, 12:].any():
         raise Unsuitable("its coefficients are larger than baseline has codes for")
-    tables, bits = [], 0
-    codes, sizes = np.zeros((8, 256), np.int64), np.arange(256)
+    tables = []
     for number in sorted({number for place in places for number in place[2:]}):
-        counts, symbols = huffman(frequencies[number])
+        ac = coded[number & 1]
+        counts, symbols = huffman(frequencies[number]) if number < 4 else (ac.counts, ac.symbols)
         tables.append(segment(_DHT, bytes([number >> 2 << 4 | number & 1, *counts, *symbols])))
         codes[number] = code_words(counts, symbols)
-        lengths = (codes[number] & 31) + (sizes if number < 4 else sizes & 15)
-        bits += int(frequencies[number] @ lengths)
-    out = np.empty(
-        bits // 4 + 64, np.uint8
-    )  # twice what it takes, since bytes may be stuffed; untouched it costs nothing
-    return tables, out[: blocks.encoded(flat, words, layout, units, codes, out)].data
+    bits = sum(int((ac.places[:, 1] - ac.places[:, 0]).sum()) for ac in coded) + 32 * 6 * units[0] * units[1]
+    out = np.empty(bits // 4 + 64, np.uint8)  # room for stuffing, which costs nothing while it is untouched
+    bits_of = (*(ac.bits for ac in coded), *[np.empty(0, np.uint8)] * missing)
+    places_of = (*(ac.places for ac in coded), *[np.empty((0, 2), np.int64)] * missing)
+    return tables, out[: blocks.spliced(flat, bits_of, places_of, layout, units, codes, out)].data
 
 
-def huffman(frequencies: np.ndarray) -> tuple[list[int], list[int]]:
+def _coded_ac(planes: list[Plane]) -> list[CodedAC]:
+    """Of planes that share a table, the best one."""
+    from colorize_core import blocks
+
+    flat = [one.coefficients.reshape(-1) for one in planes]
+    frequencies = np.zeros(256, np.int64)
+    frequencies[0] = 1  # the end of a block, for what pads units
+    for one in flat:
+        blocks.counted(one, one.view(np.int64), frequencies)
+    if frequencies.reshape(16, 16)[:, 11:].any():
+        raise Unsuitable("its coefficients are larger than baseline has codes for")
+    counts, symbols = huffman(frequencies)
+    codes = code_words(counts, symbols)
+    bits = int(frequencies @ ((codes & 31) + (np.arange(256) & 15)))  # of all of them, and so enough for each
+    coded = []
+    for one in flat:
+        room, places = np.empty(bits // 8 + blocks.SPARE, np.uint8), np.empty((len(one) // 64, 2), np.int64)
+        blocks.encoded(one, one.view(np.int64), codes, room, places)
+        coded.append(CodedAC(room, places, counts, symbols))
+    return coded
+
+
+def huffman(frequencies: np.ndarray) -> tuple[bytes, bytes]:
     """The best codes of 16 bits at most for 256 symbols (K.2): how many have each length, and the symbols in order."""
     heap = [(int(n), -i, [i]) for i, n in enumerate(frequencies) if n]
     heap.append((0, -256, [256]))  # so that no code is all ones; the rarest, it has one of the longest
@@ -513,10 +571,10 @@ def huffman(frequencies: np.ndarray) -> tuple[list[int], list[int]]:
             counts[shorter] -= 1
     counts[max(bits for bits, count in enumerate(counts) if count)] -= 1
     del length[256]
-    return counts[1:17], sorted(length, key=lambda symbol: (length[symbol], symbol))
+    return bytes(counts[1:17]), bytes(both & 255 for both in sorted(size << 8 | each for each, size in length.items()))
 
 
-def code_words(counts: Sequence[int], symbols: Sequence[int]) -> np.ndarray:
+def code_words(counts: bytes, symbols: bytes) -> np.ndarray:
     """Codes by symbol (annex C), times 32 plus their length; (256,) int64, 0 where a symbol has none."""
     codes = np.zeros(256, np.int64)
     code, remaining = 0, iter(symbols)

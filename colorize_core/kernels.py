@@ -167,16 +167,24 @@ def chroma_beside(levels, rgb, codes, chroma):
     """
     height, width = levels.shape
     number = np.float32
-    half, white, tiny = number(128.5), number(255), number(1e-6)
+    half, white, one, tiny = number(128.5), number(255), number(1), number(1e-6)
     w_red, w_green, w_blue = number(0.299), number(0.587), number(0.114)
     per_blue, per_red = number(0.5 / (1 - 0.114)), number(0.5 / (1 - 0.299))
+    red, green, blue = np.empty(width, number), np.empty(width, number), np.empty(width, number)  # of one line
     for row in range(height):
+        line, cb, cr = levels[row], chroma[0, row], chroma[1, row]
         for x in range(width):
-            r, g, b = codes[rgb[row, x, 0]], codes[rgb[row, x, 1]], codes[rgb[row, x, 2]]
-            luma, level = w_red * r + w_green * g + w_blue * b, number(levels[row, x])
-            r, g, b = r - luma, g - luma, b - luma
-            above, below = max(r, g, b), min(r, g, b)
-            room, depth = (white - level) / max(above, tiny), level / max(-below, tiny)
-            scale = min(room, depth, number(1))
-            chroma[0, row, x] = np.uint8(half + scale * per_blue * b)
-            chroma[1, row, x] = np.uint8(half + scale * per_red * r)
+            red[x], green[x], blue[x] = codes[rgb[row, x, 0]], codes[rgb[row, x, 1]], codes[rgb[row, x, 2]]
+        for x in range(width):
+            luma, level = w_red * red[x] + w_green * green[x] + w_blue * blue[x], number(line[x])
+            r, g, b = red[x] - luma, green[x] - luma, blue[x] - luma
+            above, below = r if r > g else g, r if r < g else g
+            above, below = above if above > b else b, below if below < b else b
+            room, depth = (
+                (white - level) / (above if above > tiny else tiny),
+                level / (-below if -below > tiny else tiny),
+            )
+            scale = room if room < depth else depth
+            scale = scale if scale < one else one
+            cb[x] = np.uint8(np.int32(half + scale * per_blue * b))
+            cr[x] = np.uint8(np.int32(half + scale * per_red * r))

@@ -93,7 +93,7 @@ def written_again(out, layout, units, spectrum, kind, restart, codes, tables, co
 @numba.njit
 def _block(bits, at, kind, dc, ac, tables):
     """Where a block ends that begins at a place, ``DAMAGED`` where it does not, and the difference of its DC."""
-    short, lasts, offsets, symbols = tables
+    short, lasts, offsets, symbols, _ = tables
     if kind == DC_REFINED:
         return at + 1, 0
     k, difference = 0, 0

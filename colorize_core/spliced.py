@@ -65,11 +65,12 @@ def of_jpeg(data: bytes) -> Spliced | None:
         metadata = carried.by_image(image, turned=False)
     longest = max(scan.width, scan.height)
     n = next((n for n in (1, 2, 4) if longest * n >= 8 * _TRIAGE), 8)
-    looked_at = scan.picture(n, chroma=len(scan.planes) == 3)
+    levels = scan.picture(_part(longest))
+    looked_at = levels if n == _part(longest) and len(scan.planes) == 1 else scan.picture(n, len(scan.planes) == 3)
     if tone is not None:
         looked_at = _srgb_levels(tone)[looked_at]
     look = Photo(np.ascontiguousarray(photo.upright(looked_at, orientation)), None, metadata.exif, dpi, *metadata[1:])
-    levels, size = scan.picture(_part(longest)), (scan.height, scan.width)
+    size = (scan.height, scan.width)
     return Spliced(scan.luma, size, orientation, levels, tone, recipe.of(data, scan), look)
 
 
@@ -104,6 +105,14 @@ def encode(spliced: Spliced, rgb: np.ndarray, xmp: bytes | None) -> bytes:
         chroma = np.stack([encoding.halved(plane) for plane in chroma])
     segments = encoding.jpeg_segments(replace(spliced.look, xmp=xmp), spliced.orientation, profile)
     return jpeg.write(spliced.luma, chroma, (height, width), segments + spliced.recipe)
+
+
+def warm_up() -> None:
+    """Have the loops compiled, which takes ten seconds the first time on a machine."""
+    grey = Photo(np.full((16, 16), 128, np.uint8))
+    made = of_jpeg(encode(of_photo(grey), grey.rgb, None))
+    assert made is not None
+    encode(made, grey.rgb, None)
 
 
 def _part(longest: int) -> int:

@@ -70,6 +70,8 @@ class ColorizeActor:
         self.device = f"{device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
         # Its first call takes seconds, and loops are compiled: that is not to count as the first photograph's time.
         self.broken = self._device_error()
+        if job.format not in ("png", "tiff"):
+            spliced.warm_up()
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
