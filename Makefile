@@ -1,16 +1,22 @@
 PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 .PHONY: setup check demo test figures cluster-test chaos clean
 
-# The environment is made once, and again when the pins change.
-setup: .venv/installed
+# Two layers of one environment, each made once and again when the pins change: what colours photographs, and what
+# trains, measures and tests.
+setup: .venv/all
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/base: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(PIP) -e '.[demo]'
 	touch $@
 
-demo: setup
+.venv/all: .venv/base
+	$(PIP) -e '.[test]'
+	touch $@
+
+demo: .venv/base
 	.venv/bin/python -m tests.sample_archive demo-out
 	@# Status 3 says that some inputs have error rows: here the truncated file, on purpose.
 	.venv/bin/python -m jobs.colorize demo-out/scans demo-out/colour || test $$? -eq 3

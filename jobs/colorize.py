@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Annotated
 
 import pyarrow as pa
@@ -279,9 +280,10 @@ def _results(wanted: pa.Table, job: Job, config: ColorizeConfig, out) -> Iterato
     """The rows of ``wanted``, as they come, from a process beside this one or from Ray's."""
     if few.are(wanted, config):
         return few.rows_of(wanted, job, config.gpus)
+    gpus = config.gpus if find_spec("torch") else 0.0
     cluster.start()
     machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
-    actors = pool.pool(len(wanted), cli.number_range("--actors", config.actors), config.gpus, machines)
+    actors = pool.pool(len(wanted), cli.number_range("--actors", config.actors), gpus, machines)
     return pool.rows_of(wanted, job, actors)
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import KW_ONLY, dataclass
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from jobs import cli
@@ -77,6 +78,8 @@ class ColorizeConfig:
         cli.number_range("--actors", self.actors)
         if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus % 1)):
             raise UsageError(f"--gpus must be a share between 0 and 1, or a whole number, not {self.gpus}")
+        if self.gpus and not find_spec("torch"):
+            raise UsageError("--gpus takes PyTorch, which is not installed: pip install 'colorize-archive[gpu]'")
         if not self.timeout > 0:
             raise UsageError(f"--timeout must be above 0, not {self.timeout}")
         if self.format == "parquet" and (self.variants > 1 or self.confidence_map):

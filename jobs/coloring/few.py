@@ -52,7 +52,7 @@ def rows_of(todo: pa.Table, job: Job, gpus: float | None = None) -> Iterator[pa.
     Raises ``JobFailed`` as a worker does, and where no process stays alive.
     """
     cli.stoppable()
-    told = replace(job, threads=granted.cores(), on_gpu=gpus is None and granted.gpu())
+    told = replace(job, threads=granted.cores(), on_gpu=gpus is None)
     inputs = todo.select(INPUTS).combine_chunks()
     open(_log(), "wb").close()
     process = None

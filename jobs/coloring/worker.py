@@ -41,8 +41,8 @@ ATTEMPTS = 3  # with a photograph that processes die with, or with a device that
 BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 """What a file system says of a photograph's name, rather than of itself."""
 WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
-BLANK = np.full((256, 256), 128, np.uint8)
-"""A picture that no network fails with, unless its device does."""
+BLANK = np.full((300, 400), 128, np.uint8)
+"""A picture that no network fails with, unless its device does; of the most usual shape, for which it is ready then."""
 
 
 class DeviceError(Exception):
@@ -127,7 +127,8 @@ class ColorizeActor:
             self.deaths.forget(scan.id)  # it is not theirs
         self.deaths.add(self.device)
         if self.deaths.count(self.device) >= ATTEMPTS:
-            hint = "what else uses its GPU, or leave GPUs alone with --gpus 0" if self.job.on_gpu else "its free memory"
+            on_gpu = self.colorizer.engine.device != "cpu"
+            hint = "what else uses its GPU, or leave GPUs alone with --gpus 0" if on_gpu else "its free memory"
             raise JobFailed(
                 f"the network fails with any picture on the machine {socket.gethostname()} ({error}): see to {hint}; "
                 "the same command continues"

@@ -34,11 +34,6 @@ def memory() -> int:
     return granted
 
 
-def gpu() -> bool:
-    """Whether there may be a GPU, as far as the kernel tells: a library that knows takes seconds to import."""
-    return any(Path(path).exists() for path in ("/proc/driver/nvidia/gpus", "/dev/kfd", "/dev/dxg"))  # the last in WSL
-
-
 def _groups(controller: str) -> Iterator[Path]:
     """The control groups around this process, each within the next: what any of them limits is limited."""
     with contextlib.suppress(OSError):
