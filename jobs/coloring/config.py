@@ -22,8 +22,9 @@ class ColorizeConfig:
     """Folder or URI for the colour photographs, the catalogue and the review page."""
     _: KW_ONLY
     format: Format = "png"
-    """Format of the colour photographs. `keep`: TIFF for TIFF, JPEG for JPEG, PNG for all else; `parquet`: PNG in a
-    column of Parquet files. JPEG has 8 bits and does not keep every pixel's luminance."""
+    """Format of the colour photographs. `keep`: TIFF for TIFF, JPEG for JPEG, PNG for all else; `parquet`: JPEG
+    for JPEG, PNG for all else, in a column of Parquet files. PNG and TIFF keep every pixel's lightness; a JPEG keeps
+    the luma of its JPEG scan, and has 8 bits."""
     vividness: float | None = None
     """From 0, the colours that are the least wrong on average, to 1, as colourful as colour photographs are. Default:
     0.5, for weights that have a choice."""
