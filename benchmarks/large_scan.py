@@ -1,6 +1,6 @@
 """How much memory a worker needs for a scan of 100 megapixels.
 
-    python -m benchmarks.large_scan
+    python -m benchmarks.large_scan [--only grey.jpg]
 
 Makes black-and-white scans of 10,000 x 10,000 pixels (a photograph enlarged, with the noise of a scanner) in a
 temporary folder, colours each with the job's own worker code in a process of its own, and prints the highest resident
@@ -12,15 +12,19 @@ import os
 import resource
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+import cyclopts
 import imagecodecs
 import numpy as np
 import tifffile
 from skimage import data
 
 from colorize_core import photo
+from jobs.cli import OPTIONS
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
 from jobs.storage import listing
@@ -66,14 +70,22 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
 
 
-def main() -> None:
+@dataclass(kw_only=True)
+class LargeScanConfig:
+    """Measure the memory that a worker needs for scans of 100 megapixels."""
+
+    only: str | None = None
+    """One of the scans alone."""
+
+
+def main(config: Annotated[LargeScanConfig, OPTIONS] = LargeScanConfig()) -> None:  # noqa: B008
     print(f"{SIDE:,} x {SIDE:,} pixels{'before, MB':>28} {'peak, MB':>9} {'output, MB':>11} {'seconds':>8}")
     fresh = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         maker = fresh.Process(target=make_scans, args=(Path(folder),))
         maker.start()
         maker.join()
-        for name, format in CASES:
+        for name, format in [case for case in CASES if config.only in (None, case[0])]:
             receiver, sender = fresh.Pipe(duplex=False)
             process = fresh.Process(target=colour, args=(Path(folder) / name, format, sender))
             process.start()
@@ -84,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cyclopts.run(main)

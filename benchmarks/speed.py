@@ -80,7 +80,7 @@ def main(config: Annotated[SpeedConfig, OPTIONS] = SpeedConfig()) -> None:  # no
         starts = []
         for round in range(config.rounds):
             out = str(Path(folder, f"out-{round}"))
-            starts.append((_seconds(_colorize, files, out), _seconds(_bare_start)))
+            starts.append((_seconds(colorize, files, out), _seconds(_bare_start)))
     whole, bare = (statistics.median(seconds) for seconds in zip(*starts, strict=True))
     ratio = statistics.median(one / other for one, other in starts)
     print(f"one photograph: {whole:.1f} s, a bare start {bare:.1f} s, ratio {ratio:.2f}")
@@ -108,12 +108,12 @@ def make_scans(folder: Path, width: int, height: int, count: int) -> list[Path]:
 def _rates(files: list[Path], few: list[Path], rounds: int) -> dict[str, list[float]]:
     """Photographs per second of each contender in each round."""
     contenders: dict[str, Callable[[str], float]] = {
-        "notebook": lambda out: _alone(_notebook, few, out),
-        "script": lambda out: _alone(_script, few, out),
-        "codecs": lambda out: on_all_cores(_codecs, files, out),
+        "notebook": lambda out: alone(notebook, few, out),
+        "script": lambda out: alone(script, few, out),
+        "codecs": lambda out: on_all_cores(codecs, files, out),
         "network": lambda out: on_all_cores(_network, files, out),
         "pool": lambda out: on_all_cores(colour_in_pool, files, out),
-        "jobs.colorize": lambda out: _colorize(files, out)["photographs_per_second"],
+        "jobs.colorize": lambda out: colorize(files, out)["photographs_per_second"],
     }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for round in range(rounds):
@@ -128,7 +128,7 @@ def _rates(files: list[Path], few: list[Path], rounds: int) -> dict[str, list[fl
 Contender = Callable[[list[Path], str], Iterator[int | None]]
 
 
-def _alone(contender: Contender, files: list[Path], out: str) -> float:
+def alone(contender: Contender, files: list[Path], out: str) -> float:
     """The same of one process that may use every core."""
     return _run(contender, [files], out)
 
@@ -181,7 +181,7 @@ def _float32_network():
     return chroma, file.config["input_side"]
 
 
-def _notebook(files: list[Path], out: str) -> Iterator[None]:
+def notebook(files: list[Path], out: str) -> Iterator[None]:
     from skimage.color import gray2rgb, lab2rgb, rgb2lab
     from skimage.transform import resize
 
@@ -199,7 +199,7 @@ def _notebook(files: list[Path], out: str) -> Iterator[None]:
         colour(file)
 
 
-def _script(files: list[Path], out: str) -> Iterator[None]:
+def script(files: list[Path], out: str) -> Iterator[None]:
     chroma, side = _float32_network()
 
     def colour(file: Path) -> None:
@@ -215,7 +215,7 @@ def _script(files: list[Path], out: str) -> Iterator[None]:
         colour(file)
 
 
-def _codecs(files: list[Path], out: str) -> Iterator[None]:
+def codecs(files: list[Path], out: str) -> Iterator[None]:
     cv2.setNumThreads(1)
     colorizer = Colorizer.load(device="cpu")
     coloured = [colorizer.colorize(photo.read(file.read_bytes())) for file in files[: len(PICTURES)]]
@@ -250,8 +250,9 @@ def colour_in_pool(files: list[Path], out: str) -> Iterator[None]:
         yield
 
 
-def _colorize(files: list[Path], out: str) -> dict:
-    command = [sys.executable, "-m", "jobs.colorize", str(files[0].parent), out, "--json"]
+def colorize(files: list[Path], out: str, *options: str) -> dict:
+    """The real command over the folder that the files lie in; what it says in the end."""
+    command = [sys.executable, "-m", "jobs.colorize", str(files[0].parent), out, "--json", *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     return json.loads(done.stdout)
 
