@@ -140,7 +140,7 @@ def decoded(bits, ends, restart, layout, units, spectrum, kind, tables, planes, 
                                 return DAMAGED, False
                             if size:
                                 predictions[c] += extended(top(window << np.uint64(length), size), size)
-                                if abs(predictions[c]) > 32767 >> low:
+                                if not -1024 <= predictions[c] << low < 1024:  # what 8 bits have: baseline has codes
                                     return DAMAGED, False
                             at += length + size
                             coefficients[base] = predictions[c] << low
@@ -257,7 +257,7 @@ def _ac_first(bits, at, first, last, low, ac, short, lasts, offsets, symbols, co
             if k > last or size > 10:
                 return DAMAGED, 0
             value = extended(top(window << np.uint64(length), size), size)
-            if abs(value) > 32767 >> low:
+            if abs(value) > 1023 >> low:
                 return DAMAGED, 0
             coefficients[base + k] = value << low
             at += length + size

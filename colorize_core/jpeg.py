@@ -409,7 +409,7 @@ class Reader:
         else:
             right = first <= last < 64 and count == 1 and one.low[0] >= 0
         band = one.low[first : last + 1]
-        if not right or low > 13 or (high and high != low + 1) or not (band == (high or -1)).all():
+        if not right or low > 9 or (high and high != low + 1) or not (band == (high or -1)).all():
             raise Unsuitable("its scans are out of order")
         one.low[first : last + 1] = low
 

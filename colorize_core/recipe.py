@@ -6,7 +6,8 @@ the tables and the restart interval, if the scan's encoder wrote them as encoder
 decoded; of a progressive file, all of whose choices are seen by none but its encoder, by writing them as libjpeg does.
 Where it is not so there is no recipe, and none where it would take more than ``SHARE`` of the scan.
 
-The photograph has the scan's SHA-256 in any case, and behind it the recipe, deflated, in segments APP9 "colorize scan".
+The photograph has the scan's SHA-256 in any case, and behind it the recipe, deflated, in a JUMBF box "colorize scan"
+(ISO/IEC 19566-5), the standard's place for what one program keeps for itself: segments APP11.
 """
 
 import hashlib
@@ -23,13 +24,16 @@ from colorize_core.jpeg import Jpeg, Settings, Unsuitable
 SHARE, FEW = 0.25, 2048
 """Of a scan's bytes, what its recipe may take; so many it may take in any case."""
 
-_APP9, _NAME = 0xE9, b"colorize scan\0"
+_APP11 = 0xEB
+_NUMBER = b"JP" + struct.pack(">H", 0x6373)  # of the box among others: any, but the same in all its segments
+_UUID_BOX = bytes.fromhex("7575696400110010800000aa00389b71")  # the type of a box that has a UUID and data of its own
+_OURS = bytes.fromhex("2c4f1d0e8a5b4c0b9d5e6f0a7c3b1e42")
 _VERSION = 1
 _HEAD = 33  # bytes of version and digest
 _COUNT = struct.Struct(">L")
-_SEGMENT_BYTES = 65533
+_PART = 65533 - 16  # bytes of a box in a segment, beside what says whose they are
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_OF_COLOURS = (_NAME, b"ICC_PROFILE\0", b"Adobe\0")
+_OF_COLOURS = (_NUMBER, b"ICC_PROFILE\0", b"Adobe\0")
 
 
 class NotRestorable(ValueError):
@@ -50,8 +54,7 @@ def of(scan: bytes, stored: Jpeg) -> list[bytes]:
     if recipe is not None and len(recipe) <= _most(stored):
         packed = isal_zlib.compress(recipe, 2)
         body += packed if len(packed) <= max(FEW, SHARE * len(scan)) else b""
-    size = _SEGMENT_BYTES - len(_NAME)
-    return [jpeg.segment(_APP9, _NAME + body[start : start + size]) for start in range(0, len(body), size)]
+    return _boxed(body)
 
 
 def restore(photograph: bytes) -> tuple[bytes, bool]:
@@ -61,8 +64,7 @@ def restore(photograph: bytes) -> tuple[bytes, bool]:
     """
     try:
         found = list(segments(photograph))
-        body = b"".join(body[len(_NAME) :] for _, body in found if body.startswith(_NAME))
-        if not body:
+        if (body := _unboxed(found)) is None:
             raise NoLuma("it was not made beside the luma of a JPEG scan")
         if len(body) < _HEAD or body[0] != _VERSION:
             raise NotRestorable("what it has of its scan is damaged, or of a later version of this program")
@@ -79,6 +81,26 @@ def restore(photograph: bytes) -> tuple[bytes, bool]:
     if data is None or hashlib.sha256(data).digest() != body[1:_HEAD]:
         raise NotRestorable("its luma is no longer that of its scan: restore it from a copy")
     return data, True
+
+
+def _boxed(body: bytes) -> list[bytes]:
+    """Segments with a superbox of a description and a UUID box, whose head each of them repeats (19566-5, A, B, D)."""
+    description = _box(b"jumd", _UUID_BOX + b"\3colorize scan\0")
+    box = _box(b"jumb", description + _box(b"uuid", _OURS + body))
+    parts = [box[8:][start : start + _PART] for start in range(0, len(box) - 8, _PART)]
+    return [jpeg.segment(_APP11, _NUMBER + struct.pack(">L", i) + box[:8] + part) for i, part in enumerate(parts, 1)]
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">L4s", 8 + len(body), kind) + body
+
+
+def _unboxed(found: list[tuple[int, bytes]]) -> bytes | None:
+    """The reverse, of a file's segments; None where there is no such box."""
+    parts = [body for code, body in found if code == _APP11 and body.startswith(_NUMBER)]
+    box = b"".join(body[16:] for body in sorted(parts, key=lambda body: body[4:8]))
+    _, ours, body = box.partition(_OURS)
+    return body if ours else None
 
 
 def _most(stored: Jpeg) -> int:

@@ -71,15 +71,15 @@ def test_what_else_is_in_the_file_comes_back_too(scan):
 def test_a_recipe_of_many_segments(rng):
     scan = encoded(rng.integers(0, 255, (900, 900), np.uint8), quality=90) + rng.bytes(150_000)
     photograph = attached(scan)
-    assert photograph.count(b"\xff\xe9") >= 3
+    assert photograph.count(b"\xff\xeb") >= 3
     assert recipe.restore(photograph) == (scan, True)
     assert np.array_equal(jpegs.grey(photograph), jpegs.grey(scan))
 
 
 def test_a_recipe_is_small_and_left_out_where_it_would_not_be(scan):
-    assert len(attached(scan)) - len(coloured(scan)) < 500
+    assert len(attached(scan)) - len(coloured(scan)) < 600
     large = scan + np.random.default_rng(0).bytes(len(scan))
-    assert len(attached(large)) - len(coloured(large)) < 60
+    assert len(attached(large)) - len(coloured(large)) < 200
     grey, is_file = recipe.restore(attached(large))
     assert not is_file
     assert np.array_equal(jpeg.read(grey).luma.coefficients, jpeg.read(scan).luma.coefficients)
