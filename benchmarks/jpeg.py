@@ -6,8 +6,8 @@
   scans come back byte for byte, or as luma, by encoder;
 * ``damage``: of scans with bytes changed or cut off, how many Pillow and we decode, and whether to the same grey;
 * ``lightness``: how far what is shown is from the L* of the scan, which a PNG has exactly, beside a plain encoder's;
-* ``speed``: the whole job, JPEG to JPEG and JPEG to PNG, beside decoding and encoding alone and the usual ways, in turn;
-  and how many bytes it writes for each that it reads;
+* ``speed``: the whole job, JPEG to JPEG and JPEG to PNG, beside decoding and encoding alone and the usual ways, in
+  turn; and how many bytes it writes for each that it reads;
 * ``memory``: of a worker, for a JPEG of 100 megapixels.
 
 Scans are made of photographs that scikit-image ships, and taken from the folders given.
@@ -79,7 +79,7 @@ def exactness(folders: list[str]) -> None:
     for made in scans:
         count = counts.setdefault((made.encoder, f"{made.kind}, {made.way}"), Counter())
         if (photograph := _coloured(made.data)) is None:
-            count["decoded, as any other scan"] += 1
+            count["not taken"] += 1
             continue
         same = jpegs.grey(photograph) == jpegs.grey(made.data)
         equal, total = equal + int(same.sum()), total + same.size
@@ -88,10 +88,10 @@ def exactness(folders: list[str]) -> None:
         assert np.array_equal(jpegs.grey(scan), jpegs.grey(made.data))
         count["file" if is_file else "luma"] += 1
     print(f"{len(scans):,} scans, {total:,} pixels; of them equal, decoded as grey: {equal / total:.6f}")
-    columns = ("file", "luma", "decoded, as any other scan")
-    print(f"{'scans that come back as':52}" + "".join(f"{name:>30}" for name in columns))
+    columns = ("file", "luma", "not taken")
+    print(f"{'scans that come back as':52}" + "".join(f"{name:>11}" for name in columns))
     for (encoder, what), count in sorted(counts.items()):
-        print(f"{encoder:14} {what:37}" + "".join(f"{count[name]:30}" for name in columns))
+        print(f"{encoder:14} {what:37}" + "".join(f"{count[name]:11}" for name in columns))
 
 
 def damage(folders: list[str]) -> None:
@@ -155,7 +155,7 @@ def _given(folders: list[str]) -> Iterator[jpegs.Made]:
 def lightness() -> None:
     """Judged by scikit-image, as Pillow's libjpeg decodes; chroma in between is interpolated, as by every viewer."""
     colorizer = Colorizer.load(device="cpu")
-    print(f"{'difference in L*':44} {'mean':>7} {'99th percentile':>16} {'pixels that clip':>17}")
+    print(f"{'difference in L*':49} {'mean':>7} {'99th percentile':>16} {'pixels that clip':>17}")
     for vividness in VIVIDNESS:
         rows: dict[str, list[tuple[np.ndarray, float]]] = {}
         for name in speed.PICTURES:
@@ -169,12 +169,12 @@ def lightness() -> None:
             png = color.merge(levels, chroma)
             guide = found.guide.grey
             ours = spliced.encode(found, color.merge(guide, colorizer.predict([guide], vividness)[0].chroma[0]), None)
-            plain = dict(colorspace="rgb", outcolorspace="ycbcr", level=95)
-            for way, content in {
+            ways = {
                 "beside the scan's own luma": ours,
-                "PNG's colours encoded anew, 4:2:0, quality 95": imagecodecs.jpeg8_encode(png, subsampling="420", **plain),
-                "PNG's colours encoded anew, 4:4:4, quality 95": imagecodecs.jpeg8_encode(png, subsampling="444", **plain),
-            }.items():
+                "PNG's colours encoded anew, 4:2:0": _anew(png, "420"),
+                "PNG's colours encoded anew, 4:4:4": _anew(png, "444"),
+            }
+            for way, content in ways.items():
                 image = Image.open(io.BytesIO(content))
                 shown = oracle.rgb2lab(np.asarray(image))[..., 0]
                 rows.setdefault(way, []).append((np.abs(shown - exact).ravel(), _clipping(content)))
@@ -182,7 +182,12 @@ def lightness() -> None:
             difference = np.concatenate([one for one, _ in found_in])
             clipped = statistics.mean(share for _, share in found_in)
             numbers = f"{difference.mean():7.3f} {np.percentile(difference, 99):16.3f} {clipped:17.4%}"
-            print(f"vividness {vividness}: {way:45} {numbers}".replace("vividness ", ""), flush=True)
+            print(f"vividness {vividness}: {way:34} {numbers}", flush=True)
+
+
+def _anew(rgb: np.ndarray, subsampling: str) -> bytes:
+    """What a plain encoder makes of it, at quality 95."""
+    return imagecodecs.jpeg8_encode(rgb, level=95, colorspace="rgb", outcolorspace="ycbcr", subsampling=subsampling)
 
 
 def _clipping(content: bytes) -> float:
@@ -190,7 +195,11 @@ def _clipping(content: bytes) -> float:
     image = Image.open(io.BytesIO(content))
     image.draft("YCbCr", image.size)
     luma, blue, red = (np.asarray(plane, np.float32) for plane in image.split())
-    rgb = (luma + 1.402 * (red - 128), luma - 0.344136 * (blue - 128) - 0.714136 * (red - 128), luma + 1.772 * (blue - 128))
+    rgb = (
+        luma + 1.402 * (red - 128),
+        luma - 0.344136 * (blue - 128) - 0.714136 * (red - 128),
+        luma + 1.772 * (blue - 128),
+    )
     return float(np.mean((np.min(rgb, axis=0) < -0.5) | (np.max(rgb, axis=0) > 255.5)))
 
 

@@ -299,9 +299,10 @@ class Reader:
         while body:
             kind, number = body[0] >> 4, body[0] & 15
             counts, count = body[1:17], sum(body[1:17])
-            if kind > 1 or number > 3 or count > 256 or len(body) < 17 + count:
+            symbols, largest = body[17 : 17 + count], 255 if kind else 15
+            if kind > 1 or number > 3 or count > 256 or len(symbols) < count or max(symbols, default=0) > largest:
                 raise Unsuitable("a Huffman table is damaged")
-            self.tables.define(4 * kind + number, counts, body[17 : 17 + count])
+            self.tables.define(4 * kind + number, counts, symbols)
             body = body[17 + count :]
 
     def _quantisation(self, body: bytes) -> None:

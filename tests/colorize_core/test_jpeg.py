@@ -96,3 +96,30 @@ def test_other_kinds_are_told_apart():
     ):  # fmt: skip
         with pytest.raises(jpeg.Unsuitable):
             jpeg.read(content)
+
+
+def test_tables_that_libjpeg_refuses_are_refused():
+    """A size of DC beyond 15, though no block has it."""
+    content = bytearray(encoded(data.camera()[:64, :96]))
+    at = content.index(b"\xff\xc4") + 5 + 16 + 11
+    assert content[at] == 11
+    content[at] = 200
+    with pytest.raises(OSError):
+        grey(bytes(content))
+    with pytest.raises(jpeg.Unsuitable):
+        jpeg.read(bytes(content))
+
+
+def test_coefficients_for_which_baseline_has_no_codes_are_not_read():
+    """DC beyond 8 bits, as damage leaves it: each difference is written as the largest that there is."""
+    content = encoded(np.full((8, 64), 200, np.uint8))
+    scan = jpeg.read(content)
+    scan.luma.coefficients[0, :, 0] = 2000 * (np.arange(8) % 2)
+    with pytest.raises(jpeg.Unsuitable):
+        jpeg.read(jpeg.write(scan.luma, (), (8, 64)))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_black_and_white_are_read_at_the_best_quality(level):
+    content = encoded(np.full((16, 16), level, np.uint8), quality=100)
+    assert (jpeg.read(content).picture(8) == level).all()
