@@ -149,7 +149,7 @@ def _given(folders: list[str]) -> Iterator[jpegs.Made]:
                 if image.mode in ("L", "RGB"):
                     way = "progressive" if image.info.get("progressive") else "sequential"
                     kind = "grey" if image.mode == "L" else "three components"
-                    yield jpegs.Made(path.name, Path(folder).name, way, kind, content)
+                    yield jpegs.Made(path.name, "", Path(folder).name, way, kind, content)
 
 
 def lightness() -> None:

@@ -37,6 +37,7 @@ class Made(NamedTuple):
     """A scan of known making."""
 
     name: str
+    size: str
     encoder: str
     way: str
     """``default``, ``optimised``, ``progressive`` or ``restart``: tables of Annex K, its own, several passes."""
@@ -72,9 +73,9 @@ def _by_pillow(picture: np.ndarray, kind: str) -> Iterator[Made]:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "JPEG", **options, **sampling)
         name = f"Pillow {width} x {height} {kind} {options | sampling}"
-        yield Made(name, "Pillow", way, kind, file.getvalue())
+        yield Made(name, f"{width} x {height}", "Pillow", way, kind, file.getvalue())
         if kind == "grey" and i < 3:  # blocks are in raster order all the same (T.81, A.2.2)
-            yield Made(f"{name} 2x2", "Pillow", way, kind, with_factors(file.getvalue(), 0x22))
+            yield Made(f"{name} 2x2", f"{width} x {height}", "Pillow", way, kind, with_factors(file.getvalue(), 0x22))
 
 
 def with_factors(grey: bytes, factors: int) -> bytes:
@@ -90,7 +91,7 @@ def _by_opencv(picture: np.ndarray, kind: str) -> Iterator[Made]:
         chosen = [] if kind == "grey" else [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, FACTORS[sampling]]
         content = cv2.imencode(".jpg", picture[..., ::-1] if picture.ndim == 3 else picture, options + chosen)[1]
         name = f"OpenCV {width} x {height} {kind} {way} {sampling if chosen else ''}"
-        yield Made(name, "OpenCV", way, kind, content.tobytes())
+        yield Made(name, f"{width} x {height}", "OpenCV", way, kind, content.tobytes())
 
 
 def _by_imagecodecs(picture: np.ndarray, kind: str) -> Iterator[Made]:
@@ -98,7 +99,14 @@ def _by_imagecodecs(picture: np.ndarray, kind: str) -> Iterator[Made]:
     for optimise in (False, True):
         content = imagecodecs.jpeg8_encode(picture, level=80, optimize=optimise)
         way = "optimised" if optimise else "default"
-        yield Made(f"imagecodecs {width} x {height} {kind} {way}", "imagecodecs", way, kind, bytes(content))
+        yield Made(
+            f"imagecodecs {width} x {height} {kind} {way}",
+            f"{width} x {height}",
+            "imagecodecs",
+            way,
+            kind,
+            bytes(content),
+        )
 
 
 def _by_magick(picture: np.ndarray, kind: str) -> Iterator[Made]:
@@ -108,7 +116,14 @@ def _by_magick(picture: np.ndarray, kind: str) -> Iterator[Made]:
     for options in MAGICK:
         done = subprocess.run([program, "png:-", *options, "jpeg:-"], input=png, check=True, capture_output=True)
         way = "progressive" if "-interlace" in options else "default"
-        yield Made(f"ImageMagick {width} x {height} {kind} {options}", "ImageMagick", way, kind, done.stdout)
+        yield Made(
+            f"ImageMagick {width} x {height} {kind} {options}",
+            f"{width} x {height}",
+            "ImageMagick",
+            way,
+            kind,
+            done.stdout,
+        )
 
 
 def grey(content: bytes) -> np.ndarray:
