@@ -278,7 +278,8 @@ def test_s3_that_fails_and_dawdles_and_one_kill(scans, undisturbed, s3_endpoint)
     assert stored == undisturbed
 
 
-def test_thousands_of_damaged_files(shared, tmp_path):
+@pytest.mark.parametrize("format", ["tiff", "jpeg"])
+def test_thousands_of_damaged_files(shared, tmp_path, format):
     """Bit flips, cuts, and headers of other files: a row each, and no end of the job."""
     rng = np.random.default_rng(3)
     originals = [path.read_bytes() for path in sorted((shared / "odd").rglob("*")) if path.is_file()]
@@ -299,7 +300,7 @@ def test_thousands_of_damaged_files(shared, tmp_path):
         (tmp_path / f"scans/{i:04d}-{kind}").write_bytes(content)
     status = colorize.main(
         ColorizeConfig(
-            source=str(tmp_path / "scans"), output=str(tmp_path / "out"), format="tiff", if_color="recolor", timeout=30
+            source=str(tmp_path / "scans"), output=str(tmp_path / "out"), format=format, if_color="recolor", timeout=30
         )
     )
     rows = pq.read_table(tmp_path / "out/catalog").to_pylist()

@@ -123,3 +123,20 @@ def test_coefficients_for_which_baseline_has_no_codes_are_not_read():
 def test_black_and_white_are_read_at_the_best_quality(level):
     content = encoded(np.full((16, 16), level, np.uint8), quality=100)
     assert (jpeg.read(content).picture(8) == level).all()
+
+
+def test_a_scan_without_an_end_of_block_gets_one_where_units_are_padded(rng):
+    """Its own table has no code for that."""
+    content = encoded(rng.integers(0, 256, (8, 24), dtype=np.uint8), quality=100, optimize=True)
+    scan = jpeg.read(content)
+    assert 0 not in scan.luma.ac.symbols
+    assert np.array_equal(grey(coloured(scan, rng)), grey(content))
+
+
+def test_ac_of_a_baseline_scan_is_carried_over_bit_by_bit(rng):
+    content = encoded(data.astronaut()[:80, :112], quality=80)
+    luma, again = (jpeg.read(file).luma.ac for file in (content, coloured(jpeg.read(content), rng)))
+    assert (luma.counts, luma.symbols) == (again.counts, again.symbols)
+    for one, other in zip(luma.places, again.places, strict=True):
+        bits = [np.unpackbits(ac.bits)[begin:end] for ac, (begin, end) in ((luma, one), (again, other))]
+        assert np.array_equal(*bits)
