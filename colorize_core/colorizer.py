@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from colorize_core import __version__, color, distribution
 from colorize_core.distribution import Calibration
 from colorize_core.engine import Colours, Engine, Precision
+from colorize_core.foreign import ForeignError
 from colorize_core.hints import CELL, Hint, planes
 from colorize_core.likeliest import likeliest
 from colorize_core.photo import Photo
@@ -43,7 +44,7 @@ class Colorizer:
     def __init__(self, file: WeightsFile, calibration: Calibration, engine: Engine):
         self.file = file
         """Where the weights come from: their name, digest and configuration."""
-        self.input_side: int = file.config["input_side"]
+        self.input_side: int = engine.side or file.config["input_side"]
         self.calibration = calibration
         self.engine = engine
 
@@ -63,6 +64,8 @@ class Colorizer:
             # In older files there is a gain, for colours that were weighed by their rarity.
             measured = {key: value for key, value in file.config.get("calibration", {}).items() if key != "gain"}
             return cls(file, Calibration(**measured), _start(file, device, precision))
+        except ForeignError as error:
+            raise WeightsError.foreign(file.path, error) from error
         except (SafetensorError, TypeError, RuntimeError, ValueError) as error:
             if isinstance(error, WeightsError):
                 raise
@@ -90,7 +93,8 @@ class Colorizer:
         hints = hints or [()] * len(greys)
         self.file.check(vividness, variants, any(hints))
         vividness = distribution.DEFAULT_VIVIDNESS if vividness is None else vividness
-        inputs = [network_input(grey, self.input_side) for grey in greys]
+        square = self.engine.side is not None
+        inputs = [network_input(grey, self.input_side, square) for grey in greys]
         batches: dict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
         for i, (lightness, known) in enumerate(zip(inputs, hints, strict=True)):
             batches[lightness.shape, bool(known)].append(i)  # apart, so that a scan's colours depend on its own hints
@@ -156,6 +160,16 @@ def _start(file: WeightsFile, device: str | None, precision: Precision) -> Engin
     """On ``device``, by default the GPU where PyTorch sees one. Raises ``ValueError`` for weights that are not those of
     their network.
     """
+    if file.manifest is not None:
+        from colorize_core.foreign_engine import ForeignEngine, gpu_runs_onnx
+
+        try:
+            return ForeignEngine(file, device or ("cuda" if _driver_is_there() and gpu_runs_onnx() else "cpu"))
+        except ForeignError:
+            raise
+        except Exception as error:  # whatever stands in others' files
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise ForeignError(f"it cannot be run as ONNX ({reason[0].strip()})") from error
     if device is None:
         device = "cuda" if _gpu_is_there() else "cpu"
     if device == "cpu":
@@ -169,7 +183,7 @@ def _start(file: WeightsFile, device: str | None, precision: Precision) -> Engin
 
 def _gpu_is_there() -> bool:
     """PyTorch is asked only where there is a driver: its import takes seconds and some hundred MB."""
-    if not any(Path(path).exists() for path in DEVICES):
+    if not _driver_is_there():
         return False
     try:
         import torch
@@ -178,20 +192,24 @@ def _gpu_is_there() -> bool:
     return torch.cuda.is_available()
 
 
+def _driver_is_there() -> bool:
+    return any(Path(path).exists() for path in DEVICES)
+
+
 def _numpy(array: Any) -> np.ndarray:
     """Also of an array of PyTorch, from its device."""
     return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
 
-def network_input(grey: np.ndarray, side: int) -> np.ndarray:
+def network_input(grey: np.ndarray, side: int, square: bool = False) -> np.ndarray:
     """What the network sees of a grey scan: CIE L* in [0, 100], float32 (h, w).
 
     About ``side`` squared pixels in the photograph's aspect ratio, each side a multiple of 32 and at least 32, so
-    that a batch holds few different shapes.
+    that a batch holds few different shapes. With ``square`` it is stretched to ``side`` by ``side``.
     """
     height, width = grey.shape
     ratio = math.sqrt(min(max(height / width, 1 / 16), 16))
-    h, w = (max(32, round(side * r / 32) * 32) for r in (ratio, 1 / ratio))
+    h, w = (side, side) if square else (max(32, round(side * r / 32) * 32) for r in (ratio, 1 / ratio))
     if height * width > h * w:
         return color.lightness(color.reduced(grey, h, w))
     return color.lightness(cv2.resize(grey, (w, h), interpolation=cv2.INTER_LINEAR))

@@ -32,6 +32,10 @@ class Engine(Protocol):
     batch: int
     """Photographs that it takes at a time."""
 
+    @property
+    def side(self) -> int | None:
+        """Of the square that it takes; None where any shape will do."""
+
     def colours(
         self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
     ) -> Colours:

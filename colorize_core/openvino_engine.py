@@ -29,6 +29,7 @@ class OpenVinoEngine:
 
     device = "cpu"
     batch = 1
+    side = None
 
     def __init__(self, file: WeightsFile, precision: Precision):
         if file.graph not in {path.stem for path in GRAPHS.glob("*.onnx")}:

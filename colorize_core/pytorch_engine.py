@@ -23,6 +23,8 @@ def autocast(device: torch.device) -> torch.autocast:
 class PyTorchEngine:
     """See ``engine.Engine``. On a processor it is what the other one is compared with."""
 
+    side = None
+
     def __init__(self, file: WeightsFile, device: str, precision: Precision):
         self.on = torch.device(device)
         self.device = str(self.on)

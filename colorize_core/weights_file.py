@@ -10,6 +10,8 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import load, save
 
+from colorize_core import foreign
+
 SHIPPED = Path(__file__).parent / "weights"
 GRAPHS = Path(__file__).parent / "graphs"
 """Of networks, see ``tracing``."""
@@ -30,10 +32,17 @@ class WeightsError(ValueError):
             "check the path, or use --weights default"
         )
 
+    @classmethod
+    def foreign(cls, name: str, error: Exception) -> "WeightsError":
+        return cls(
+            f"the colourizer {name} cannot be used, {str(error).splitlines()[0]}: see docs/models.md, what a manifest "
+            "beside the file can say"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """The content of a ``.safetensors`` file, whole, with the header of ours in it."""
+    """The content of a ``.safetensors`` file, whole, with the header of ours in it; or of others' ONNX file."""
 
     data: bytes
     path: str
@@ -44,6 +53,8 @@ class WeightsFile:
     """What the header says: network, settings, input_side, training, calibration, code_version."""
     ships: bool
     """Whether it is one of ours."""
+    manifest: dict | None = None
+    """Of a colourizer of others, an ONNX file; see ``foreign``."""
 
     @classmethod
     def read(cls, weights: str = "default") -> "WeightsFile":
@@ -54,14 +65,15 @@ class WeightsFile:
             if name in shipped:
                 return cls.parse(shipped[name].read_bytes(), name, ships=True)
             with fsspec.open(name, "rb") as file:
-                return cls.parse(file.read(), name)
+                data = file.read()
+            return cls.foreign(data, name, _manifest(name)) if name.endswith(".onnx") else cls.parse(data, name)
         except WeightsError:
             raise
         except Exception as error:  # every file system has errors of its own
             names = ", ".join(sorted(shipped))
             raise WeightsError(
-                f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors file, "
-                f"or the name of one that ships ({names})"
+                f"the weights {weights} cannot be read ({error}): give the path or URI of a .safetensors or "
+                f".onnx file, or the name of one that ships ({names})"
             ) from error
 
     @classmethod
@@ -78,6 +90,16 @@ class WeightsFile:
             return cls(data, path, hashlib.sha256(data).hexdigest(), config, ships)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError.unusable(path, error) from error
+
+    @classmethod
+    def foreign(cls, data: bytes, path: str, manifest: object) -> "WeightsFile":
+        """A colourizer of others, the content of an ONNX file and of its manifest."""
+        try:
+            said = foreign.checked(manifest)
+        except foreign.ForeignError as error:
+            raise WeightsError.foreign(path, error) from error
+        config = {"network": "onnx", "settings": {}, "input_side": 0}
+        return cls(data, path, hashlib.sha256(data).hexdigest(), config, False, said)
 
     @classmethod
     def pack(cls, tensors: dict[str, np.ndarray], config: dict) -> bytes:
@@ -103,6 +125,12 @@ class WeightsFile:
     def model(self) -> str:
         """Name and digest, as the catalogue records them: ``resnet18@0123456789ab``."""
         return f"{self.name}@{self.digest[:12]}"
+
+    @property
+    def credit(self) -> str:
+        """The same for people, with what others' manifest says of name and licence."""
+        said = self.manifest or {}
+        return ", ".join([self.model, *(str(said[key]) for key in ("name", "licence") if key in said)])
 
     @property
     def gives_distribution(self) -> bool:
@@ -136,3 +164,18 @@ class WeightsFile:
                 f"the weights {self.name} were trained without hints: leave the hints out, or use weights that take "
                 "them, as the default ones do"
             )
+
+
+def _manifest(path: str) -> object:
+    """What lies beside an ONNX file, ``model.yaml`` beside ``model.onnx``; None where nothing does."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    beside = path.removesuffix(".onnx") + ".yaml"
+    fs, place = fsspec.core.url_to_fs(beside)
+    if not fs.exists(place):
+        return None
+    try:
+        return YAML(typ="safe").load(fs.cat_file(place))
+    except YAMLError as error:
+        raise WeightsError.foreign(path, ValueError(f"its manifest {beside} is not YAML")) from error

@@ -64,7 +64,9 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         raise UsageError(str(error)) from error
     place, catalog = Place(job.output), Catalog(job.output)
     files, refused = identified(inputs, config.format, place.folds_case)
-    job = replace(job, weights=weights, thumbnails=job.thumbnails and len(inputs) <= page.MOST)
+    job = replace(
+        job, weights=weights, manifest=weights.manifest, thumbnails=job.thumbnails and len(inputs) <= page.MOST
+    )
     said = todo.decided(files, config.only, config.source) if config.only else None
     given = (said.hints if said else {}) | (hinted.read(config.hints, files) if config.hints else {})
     try:
@@ -280,11 +282,24 @@ def _results(wanted: pa.Table, job: Job, config: ColorizeConfig, out) -> Iterato
     """The rows of ``wanted``, as they come, from a process beside this one or from Ray's."""
     if few.are(wanted, config):
         return few.rows_of(wanted, job, config.gpus)
-    gpus = config.gpus if find_spec("torch") else 0.0
+    gpus = config.gpus if _can_use_gpus(job, config) else 0.0
     cluster.start()
-    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, cluster.PROCESS_BYTES)
-    actors = pool.pool(len(wanted), cli.number_range("--actors", config.actors), gpus, machines)
+    memory = pool.process_bytes(job)
+    machines = cluster.wait_for(1, config.gpus or 0, config.wait, out, memory)
+    wanted_actors = cli.number_range("--actors", config.actors)
+    actors = pool.pool(len(wanted), wanted_actors, gpus, machines, memory)
     return pool.rows_of(wanted, job, actors)
+
+
+def _can_use_gpus(job: Job, config: ColorizeConfig) -> bool:
+    """Whether what they take is installed. Raises ``UsageError`` where others' colourizer is asked to use some."""
+    if job.manifest is None:
+        return find_spec("torch") is not None
+    from colorize_core.foreign_engine import NEEDS, gpu_runs_onnx
+
+    if config.gpus and not gpu_runs_onnx():
+        raise UsageError(f"{job.weights_file.path}: {NEEDS}")
+    return gpu_runs_onnx()
 
 
 def _hopeless(counts: Counter, config: ColorizeConfig, catalog: Catalog) -> str | None:

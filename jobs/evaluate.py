@@ -57,7 +57,8 @@ class EvaluateConfig:
     """Colour photographs: a folder, file or glob; on this machine or on any fsspec file system."""
     _: KW_ONLY
     weights: Annotated[tuple[str, ...], cli.SEVERAL] = ("default",)
-    """Models to compare: `default`, names of weights that ship, paths or URIs of .safetensors files."""
+    """Models to compare: `default`, names of weights that ship, paths or URIs of .safetensors files, or of .onnx files
+    of colourizers that others made."""
     vividness: Annotated[tuple[float, ...], cli.SEVERAL] = ()
     """Settings to compare, from 0 to 1, for models that have a choice, beside each model's own."""
     variants: int = 1

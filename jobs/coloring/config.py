@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
+from colorize_core.engine import Precision
 from jobs import cli
 from jobs.cli import UsageError
 from jobs.coloring.job import Format, Job
@@ -29,7 +30,11 @@ class ColorizeConfig:
     """From 0, the colours that are the least wrong on average, to 1, as colourful as colour photographs are. Default:
     0.5, for weights that have a choice."""
     weights: str = "default"
-    """`default`, the name of weights that ship, or the path or URI of a .safetensors file."""
+    """`default`, the name of weights that ship, or the path or URI of a .safetensors file; or of an .onnx file, a
+    colourizer that others made, with a manifest of the same name and .yaml beside it where its kind is not known."""
+    precision: Annotated[Precision, cli.EXPERTS] = "fast"
+    """`fast`: bfloat16 where a device has it, which is half a CIE unit off on average; `float32`: the same colours, but
+    for rounding, on every machine."""
     variants: int = 1
     """Number of colourings of each photograph, 1 to 5; those beyond the first are written to OUTPUT/variants/2, ..."""
     confidence_map: bool = False
@@ -99,5 +104,6 @@ class ColorizeConfig:
             weights=self.weights, output=absolute(self.output), format=self.format,
             provenance=self.provenance, policies=self.policies,
             vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
+            precision=self.precision,
             timeout=self.timeout, thumbnails=self.review, run=uuid.uuid4().hex[:12],
         )  # fmt: skip

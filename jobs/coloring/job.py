@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from colorize_core import encoding, triage
+from colorize_core.engine import Precision
 from colorize_core.weights_file import WeightsFile
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Job:
     """To read and write with."""
     on_gpu: bool = False
     """Whether to use a GPU where the process can see one."""
+    precision: Precision = "fast"
+    manifest: dict | None = None
+    """Of a colourizer of others, see ``WeightsFile``."""
 
     @property
     def weights_file(self) -> WeightsFile:
@@ -70,7 +74,11 @@ class Job:
         common = {"policy": policy, "format": named, "provenance": self.provenance, "outputs": OUTPUTS[file]}
         if policy == "grey":
             return common
-        look = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
+        look: dict = {"vividness": self.vividness, "variants": self.variants, "confidence_map": self.confidence_map}
+        if self.precision != "fast":  # which differs from device to device by less than anybody sees
+            look["precision"] = self.precision
+        if self.manifest is not None:
+            look["manifest"] = self.manifest
         return common | look
 
     @property

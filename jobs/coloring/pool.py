@@ -34,7 +34,18 @@ class Pool(NamedTuple):
     """Of each, to read and write."""
 
 
-def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, machines: cluster.Machines) -> Pool:
+def process_bytes(job: Job) -> int:
+    """Of memory for each process: a large colourizer of others takes about three times its file."""
+    return cluster.PROCESS_BYTES + (3 * len(job.weights_file.data) if job.manifest is not None else 0)
+
+
+def pool(
+    photographs: int,
+    wanted: tuple[int, int] | None,
+    gpus: float | None,
+    machines: cluster.Machines,
+    memory: int = cluster.PROCESS_BYTES,
+) -> Pool:
     """Two processes share a GPU, so that one computes while the other reads and writes; without GPUs each has a core
     to itself. No more of them than a machine has memory for.
     """
@@ -43,7 +54,7 @@ def pool(photographs: int, wanted: tuple[int, int] | None, gpus: float | None, m
         usual = min(max(usual, wanted[0]), wanted[1])
     if gpus is None:
         gpus = min(1.0, machines.gpus / max(1, usual))
-    room = machines.room(gpus, cluster.PROCESS_BYTES)
+    room = machines.room(gpus, memory)
     least, most = wanted or (room, photographs if machines.grows else room)
     least = max(1, min(least, photographs))
     most = max(1, min(most, photographs))
@@ -72,7 +83,7 @@ def dataset(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
         compute=ray.data.ActorPoolStrategy(min_size=actors.least, max_size=actors.most),
         num_cpus=1,
         num_gpus=actors.gpus,
-        memory=cluster.PROCESS_BYTES,  # so that also where machines join, Ray starts no more of them
+        memory=process_bytes(job),  # so that also where machines join, Ray starts no more of them
     )
 
 

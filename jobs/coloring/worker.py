@@ -57,7 +57,7 @@ class ColorizeActor:
 
         self.job = job
         self.blind = job.lease and preflight.blind(job.output, job.lease)
-        self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu")
+        self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu", job.precision)
         cv2.setNumThreads(1)
         self.threads = ThreadPoolExecutor(job.threads)
         self.deaths = Deaths(job.run)
@@ -144,6 +144,7 @@ class ColorizeActor:
             "source_version": source["version"],
             "status": "ok",
             "model": self.colorizer.file.model,
+            "engine": self.colorizer.engine.name,
             "settings": self.job.digest("recolor", path),
             "provenance": self.job.provenance,
             "hints": source.get("hints"),
@@ -290,7 +291,7 @@ class ColorizeActor:
         if not self.job.provenance or scan.policy != "recolor":
             return None
         return xmp.Provenance(
-            xmp.SYSTEM, f"{__version__} {self.colorizer.file.model}", scan.row["source_sha256"], len(scan.hints)
+            xmp.SYSTEM, f"{__version__} {self.colorizer.file.credit}", scan.row["source_sha256"], len(scan.hints)
         )
 
     def _encoded(self, scan: Scan, variant: int) -> bytes:

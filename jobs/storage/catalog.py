@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("source_sha256", pa.string()),
         ("output_sha256", pa.string()),
         ("model", pa.string()),  # weights' name and digest
+        ("engine", pa.string()),  # what ran the network, its version and precision
         ("settings", pa.string()),  # digest of what else the output depends on; OUTPUT/settings/DIGEST.json names it
         ("provenance", pa.bool_()),  # whether the output says that its colours are machine-made
         ("hints", HINTS),  # null where it was coloured without
@@ -46,7 +47,7 @@ SCHEMA = pa.schema(
 
 _OURS = re.compile(r"/part-(\d{20})(?:-([0-9a-f]{16}))?\.parquet$")  # number; digest, since version 0.2
 # Read as indices into those that there are, to save memory.
-_FEW_VALUES = ["status", "kind", "model", "settings", "decision"]
+_FEW_VALUES = ["status", "kind", "model", "engine", "settings", "decision"]
 
 
 class Damaged(UsageError):

@@ -21,14 +21,16 @@ import pytest
 from PIL import ExifTags, Image
 
 from colorize_core import photo, xmp
+from colorize_core.color import rgb_to_lab
 from colorize_core.colorizer import Colorizer
-from colorize_core.weights_file import WeightsFile
+from colorize_core.weights_file import WeightsError, WeightsFile
 from jobs import cli, colorize
 from jobs.cli import UsageError
 from jobs.coloring import pool
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
 from jobs.storage.catalog import SCHEMA, Catalog
+from tests import foreign
 from tests.oracle import fraction_kept
 
 STATUS = {
@@ -375,3 +377,85 @@ def test_names_that_lead_out_of_an_archive(ray_local, tmp_path):
     assert "leads out of the archive" in rows["zip://../../x.png"]["error"]
     assert sorted(outputs(output)) == ["a.png.png", "folder/b.png.png"]
     assert not [path for path in tmp_path.rglob("*.png") if output not in path.parents], "nothing outside of OUTPUT"
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """Writes a colourizer of others with its manifest."""
+
+    def write(content: bytes, manifest: str = "") -> str:
+        (tmp_path / "theirs.onnx").write_bytes(content)
+        (tmp_path / "theirs.yaml").write_text(manifest)
+        return str(tmp_path / "theirs.onnx")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "content, manifest",
+    [
+        (foreign.gives_ab(3, 256, half=True), "family: ddcolor\nname: Theirs & Co.\nlicence: Apache-2.0"),
+        (foreign.gives_rgb(256), "family: deoldify"),
+        (foreign.gives_ab(1, 256, spare=True), ""),
+        (foreign.gives_ab(1, 224, step=4), "family: caffe"),
+    ],
+    ids=["DDColor", "DeOldify", "SIGGRAPH17", "Caffe"],
+)
+def test_a_colourizer_of_others_gets_every_guarantee(theirs, content, manifest, samples, tmp_path, capsys):
+    """Its chroma alone is taken; lightness at 16 bits, JPEG's luma, provenance and resuming are as ever."""
+    weights, out = theirs(content, manifest), tmp_path / "out"
+    scans = [
+        f"{samples}/scans/{name}" for name in ("coffee-16-bit.tif", "places/rocket.jpg", "portraits/cameraman.png")
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(scans))
+    assert run(tmp_path / "list.txt", out, weights=weights, format="keep") == 0
+    rows = {Path(row["source"]).name: row for row in pq.read_table(f"{out}/catalog").to_pylist()}
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    for name, row in rows.items():
+        assert (row["status"], row["model"], row["confidence"]) == ("ok", f"theirs@{digest}", None)
+        assert row["engine"].startswith("OpenVINO") and row["engine"].endswith(" float32")
+        data = Path(row["output"]).read_bytes()
+        assert f"theirs@{digest}".encode() in data, "the provenance names it"
+        made, scan = photo.read(data), photo.read(Path(row["source"]).read_bytes())
+        lab = rgb_to_lab(made.rgb_8bit)[..., 1:].mean((0, 1))
+        assert (lab > (0, 5)).all(), "the colours are there"
+        if not name.endswith(".jpg"):
+            assert made.bits == scan.bits and fraction_kept(scan.grey, made.pixels) == 1.0
+    if "licence" in manifest:
+        assert b"Theirs &amp; Co., Apache-2.0" in Path(rows["rocket.jpg"]["output"]).read_bytes()
+    settings = json.loads((out / "settings" / f"{rows['rocket.jpg']['settings']}.json").read_text())
+    assert settings["manifest"] == WeightsFile.read(weights).manifest
+    capsys.readouterr()
+    assert run(tmp_path / "list.txt", out, weights=weights, format="keep") == 0
+    assert "3 already done" in capsys.readouterr().out
+    theirs(content, manifest + "\nunit: 1.0" if manifest else "unit: 1.0")
+    assert run(tmp_path / "list.txt", out, weights=weights, format="keep", dry_run=True) == 0
+    assert "3 done with other settings" in capsys.readouterr().out, "a manifest is a setting"
+
+
+@pytest.mark.parametrize(
+    "content, options, says",
+    [
+        (foreign.gives_rgb(256, 1.0), {}, "not as light and dark"),
+        (b"no such thing", {}, "cannot be run as ONNX"),
+        (foreign.gives_ab(3, 256), {"vividness": 0.5}, "no choice of vividness"),
+        (foreign.gives_ab(3, 256), {"variants": 2}, "no choice of vividness or variants"),
+    ],
+)
+def test_a_colourizer_of_others_that_does_not_do_is_refused_before_anything_is_done(
+    theirs, content, options, says, samples, tmp_path
+):
+    with pytest.raises((UsageError, WeightsError), match=says):
+        run(samples / "scans", tmp_path / "out", weights=theirs(content), **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_precision_is_a_setting_only_where_it_is_asked_for(samples, tmp_path, capsys):
+    scan, out = samples / "scans/portraits/cameraman.png", tmp_path / "out"
+    assert run(scan, out) == 0
+    (fast,) = pq.read_table(f"{out}/catalog").to_pylist()
+    assert "precision" not in json.loads((out / "settings" / f"{fast['settings']}.json").read_text())
+    assert run(scan, out, precision="float32") == 0
+    assert "1 done with other settings" in capsys.readouterr().out
+    (exact,) = pq.read_table(f"{out}/catalog").to_pylist()
+    assert exact["engine"].endswith("float32") and exact["settings"] != fast["settings"]

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs import evaluate
+from tests import foreign
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,15 @@ def test_shipped_weights_beat_the_grey_baseline(ray_local, shared, tmp_path):
     rows = json.loads((tmp_path / "evaluation.json").read_text())["settings"]
     assert rows["default"]["psnr"] > rows["grey"]["psnr"]
     assert rows["default"]["ciede2000"] < rows["grey"]["ciede2000"]
+
+
+def test_a_colourizer_of_others_stands_beside_ours(ray_local, samples, tmp_path):
+    (tmp_path / "theirs.onnx").write_bytes(foreign.gives_ab(3, 256))
+    theirs = str(tmp_path / "theirs.onnx")
+    options = {"size": 64, "hints": (1,), "vividness": (0.0,), "output": str(tmp_path / "report"), "sheet": 0}
+    config = evaluate.EvaluateConfig(str(samples / "originals"), weights=("default", theirs), **options)
+    assert evaluate.main(config) == 0
+    rows = json.loads((tmp_path / "report/evaluation.json").read_text())["settings"]
+    ours = ["default", "default, vividness 0", "default, 1 hint", "default, vividness 0, 1 hint"]
+    assert list(rows) == ["grey", "mean colour", *ours, theirs], "it has no dials, and is told no hints"
+    assert rows[theirs]["photographs_per_second"] > 1
