@@ -17,6 +17,8 @@ from colorize_core.weights_file import GRAPHS, WeightsFile
 
 INPUTS = "lightness", "hints", "vividness", "amplification"  # of a graph; all others are weights
 LONG = 2  # sides in this proportion and beyond are rare
+ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+EXACT = 3  # convolutions at the network's beginning that stay in float32: there bfloat16 does the most harm
 
 
 @lru_cache
@@ -41,7 +43,7 @@ class OpenVinoEngine:
         self.file = file
         self.lock = threading.Lock()  # a request serves one thread at a time
         self._models: dict[tuple, openvino.Model] = {}
-        self._requests: dict[tuple, openvino.InferRequest] = {}
+        self._requests: dict[tuple, list[openvino.InferRequest]] = {}
         self._model(False, ("ab", "difference"))  # what is wrong with the weights is said at once
 
     def colours(
@@ -67,14 +69,17 @@ class OpenVinoEngine:
         if hints is not None:
             given["hints"] = hints
         with self.lock:
-            request = self._request(hints is not None, outputs, *lightness.shape[2:])
-            names = {name for port in request.model_inputs for name in port.get_names()}
-            found = request.infer({name: np.asarray(value) for name, value in given.items() if name in names})
-            return [found[name] for name in outputs]
+            for request in self._requests_for(hints is not None, outputs, *lightness.shape[2:]):
+                names = {name for port in request.model_inputs for name in port.get_names()}
+                request.infer({name: np.asarray(value) for name, value in given.items() if name in names})
+                given |= {port.get_any_name(): request.get_tensor(port).data for port in request.model_outputs}
+            return [np.array(given[name]) for name in outputs]
 
-    def _request(self, hinted: bool, outputs: tuple[str, ...], height: int, width: int) -> openvino.InferRequest:
-        """Compiled for the shape: a quarter of a second and 30 MB for each of the few that are usual. What is long
-        shares one that takes any shape, at five quarters of the time."""
+    def _requests_for(
+        self, hinted: bool, outputs: tuple[str, ...], height: int, width: int
+    ) -> list[openvino.InferRequest]:
+        """One after the other, compiled for the shape: a quarter of a second and 30 MB for each of the few that are
+        usual. What is long shares those that take any shape, at five quarters of the time."""
         if max(height, width) > LONG * min(height, width):
             height = width = -1
         key = hinted, outputs, height, width
@@ -82,8 +87,12 @@ class OpenVinoEngine:
             model = self._model(hinted, outputs).clone()
             shapes = {"lightness": [1, 1, height, width], "hints": [1, 3, max(height // 4, -1), max(width // 4, -1)]}
             model.reshape({name: shape for name, shape in shapes.items() if hinted or name != "hints"})
-            how = {"INFERENCE_PRECISION_HINT": self.precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-            self._requests[key] = core().compile_model(model, "CPU", how).create_infer_request()
+            parts = [(model, self.precision)] if self.precision == "f32" else _parts(model)
+            self._requests[key] = [
+                core().compile_model(part, "CPU", ONE_THREAD | {"INFERENCE_PRECISION_HINT": precision})
+                .create_infer_request()
+                for part, precision in parts
+            ]  # fmt: skip
         return self._requests[key]
 
     def _model(self, hinted: bool, outputs: tuple[str, ...]) -> openvino.Model:
@@ -103,6 +112,21 @@ class OpenVinoEngine:
                 constant = opset13.constant(tensors[name].astype(np.float32))
                 parameter.output(0).replace(constant.output(0))
             wanted = [result for result in graph.get_results() if result.input_value(0).get_names() & {*outputs}]
-            needed = openvino.Model(wanted, inputs, "needed").get_ordered_ops()
-            self._models[key] = openvino.Model(wanted, [node for node in inputs if node in needed], self.file.graph)
+            self._models[key] = openvino.Model(wanted, inputs, self.file.graph)
         return self._models[key]
+
+
+def _parts(model: openvino.Model) -> list[tuple[openvino.Model, str]]:
+    """A network's first convolutions in float32, and the rest, which takes what they give, in bfloat16."""
+    convolutions = [node for node in model.get_ordered_ops() if "Convolution" in node.get_type_name()]
+    cut = convolutions[EXACT].input_value(0)
+    lightness = next(node for node in model.get_parameters() if node.get_friendly_name() == "lightness")
+    begun = opset13.result(cut)
+    first = openvino.Model([begun], [lightness], "begin").clone()
+    first.outputs[0].get_tensor().set_names({"begun"})
+    joint = opset13.parameter(cut.get_partial_shape(), np.float32, "begun")
+    joint.output(0).get_tensor().set_names({"begun"})
+    for target in [target for target in cut.get_target_inputs() if target.get_node() != begun]:
+        target.replace_source_output(joint.output(0))
+    end = openvino.Model(model.get_results(), [joint, *model.get_parameters()], "end")
+    return [(first, "f32"), (end, "bf16")]
