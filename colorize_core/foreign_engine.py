@@ -18,8 +18,8 @@ from colorize_core.weights_file import WeightsFile
 
 SPARE = "input_B", "mask_B"  # further inputs of SIGGRAPH17, for colours that are known: none are
 NEEDS = (
-    "on a GPU it takes ONNX Runtime's CUDA provider, which is not installed: pip install onnxruntime-gpu, or leave GPUs "
-    "alone with --gpus 0"
+    "on a GPU it takes ONNX Runtime's CUDA provider, which is not installed: pip install onnxruntime-gpu, or leave "
+    "GPUs alone with --gpus 0"
 )
 FEEBLE, EXTREME = 1.2, 70.0  # CIE units: colours of a photograph whose strongest, or mean, chroma is that are none
 APART = 25.0  # L*: so far off on average is no picture of the same thing

@@ -459,3 +459,9 @@ def test_the_precision_is_a_setting_only_where_it_is_asked_for(samples, tmp_path
     assert "1 done with other settings" in capsys.readouterr().out
     (exact,) = pq.read_table(f"{out}/catalog").to_pylist()
     assert exact["engine"].endswith("float32") and exact["settings"] != fast["settings"]
+
+
+def test_a_colourizer_of_others_on_a_gpu_takes_what_is_not_installed(theirs, samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("colorize_core.foreign_engine.gpu_runs_onnx", lambda: False)
+    with pytest.raises(UsageError, match=r"theirs.onnx: on a GPU it takes .* or leave GPUs alone with --gpus 0"):
+        run(samples / "scans", tmp_path / "out", weights=theirs(foreign.gives_ab(3, 256)), gpus=1.0)
