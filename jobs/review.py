@@ -41,6 +41,13 @@ class ReviewConfig:
     record: str | None = None
     """CSV file to write, for a catalogue of record: original and colour photograph of every input with their digests,
     the weights, and what people decided."""
+    serve: bool = False
+    """Offer the page to browsers of this machine until Ctrl+C: hints are coloured at once, decisions are kept in
+    OUTPUT/review/decisions.json, and applied on a click."""
+    port: int = 0
+    """For `--serve`; 0 is one that is free."""
+    weights: str = "default"
+    """For `--serve`: those that OUTPUT was coloured with, as `colorize archive` takes them."""
 
     def __post_init__(self):
         if (self.iiif is None) != (self.originals is None):
@@ -67,7 +74,18 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
             write_bytes(absolute(config.record), sink.getvalue())
         except OSError as error:
             raise UsageError(f"{config.record} cannot be written ({error}): choose another place") from error
+    if config.serve:
+        _serve(config, output)
     return cli.OK
+
+
+def _serve(config: ReviewConfig, output: str) -> None:
+    from jobs.serving import server  # the network, which nothing else here needs
+
+    try:
+        server.run(output, config.weights, config.port)
+    except OSError as error:
+        raise UsageError(f"{output} cannot be served ({error}): choose another --port") from error
 
 
 app = cli.app(
@@ -77,6 +95,7 @@ app = cli.app(
 colorize review colour
 colorize review colour --iiif https://archive.example/colour --originals https://archive.example/scans
 colorize review colour --record record.csv
+colorize review colour --serve
 """,
 )
 

@@ -5,6 +5,7 @@
 
 const WIDEST = 0.1; // a hint's radius, of the photograph's longer side
 const STEP = 0.01, FINE_STEP = 0.002; // by the arrow keys, of the longer side
+const THUMBNAIL = 320; // pixels, its longer side
 const SIGHTS_KEPT = 4; // photographs whose pixels are in memory
 const ALIKE = 3; // CIE units: colors that need not be told apart
 const SETTLED = 150; // milliseconds after which a change is kept: a slider makes many
@@ -34,16 +35,20 @@ function see(row) {
   const image = new Image();
   image.src = `data:image/jpeg;base64,${picture.jpeg}`;
   sights.set(row, image.decode().then(() => {
-    const canvas = element("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0);
-    const sight = context.getImageData(0, 0, canvas.width, canvas.height);
+    const sight = pixelsOf(image);
     sights.set(row, sight);
     if (viewer.open && row === shownRow()) showPanel();
     return sight;
   }));
   if (sights.size > SIGHTS_KEPT) sights.delete(sights.keys().next().value);
   return sights.get(row);
+}
+
+function pixelsOf(image, scale = 1) {
+  const [width, height] = [image.naturalWidth, image.naturalHeight].map((side) => Math.max(1, Math.round(scale * side)));
+  const context = element("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
 }
 
 // CIE Lab of a few pixels around a place, or null as long as they are not there.

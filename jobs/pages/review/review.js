@@ -426,6 +426,8 @@ function showPicture() {
   slider.dispatchEvent(new Event("input"));
   see(row);
   showHints();
+  if (hinting) home.likeliest(row); // so that it is there in time
+  if (guided[key(row)]) home.hinted(row);
   const show = (src) => {
     for (const image of [after, before]) image.src = src;
   };
@@ -433,7 +435,7 @@ function showPicture() {
   if (small) show(`data:image/jpeg;base64,${small.jpeg}`);
   if (!shows(row)) return;
   const whole = new Image(); // kept apart until it is there, so that the thumbnail is seen meanwhile
-  whole.onload = () => show(whole.src);
+  whole.onload = () => after.src.startsWith("blob:") || show(whole.src); // unless live.js was faster
   whole.src = home.picture(row);
 }
 

@@ -1,0 +1,83 @@
+"""A photograph coloured again within a moment of each hint: at the size that is looked at, not at its own."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import imagecodecs
+import numpy as np
+
+from colorize_core import color, photo
+from colorize_core.colorizer import Colorizer
+from colorize_core.hints import Hint
+from jobs.coloring import hinted
+from jobs.machine import admission
+from jobs.pages import decisions
+from jobs.storage import files
+
+WARM = 4  # photographs that are kept decoded
+LARGEST = 2048  # pixels, the longer side of what is looked at
+QUALITY = 90  # of its JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class _Warm:
+    """What is kept of a scan of a height in pixels."""
+
+    height: int
+    width: int
+    shown: np.ndarray
+    """Reduced to what is looked at, grey levels, uint8 or uint16; of its proportions."""
+
+
+class Live:
+    """Weights at work, and the last few scans; for one thread at a time."""
+
+    def __init__(self, weights: str):
+        self.colorizer = Colorizer.load(weights)
+        self._warm: OrderedDict[tuple[str, str], _Warm] = OrderedDict()
+
+    def picture(self, source: str, version: str, hints: list[dict], vividness: float | None) -> bytes:
+        """A JPEG of the scan ``source``, whose ``version`` the catalogue has, coloured with hints as the catalogue has
+        them. Raises ``OSError``, ``PhotoError``, ``ValueError``.
+        """
+        scan = self._scan(source, version)
+        hinted.check(hints, scan.height, scan.width)
+        height, width = scan.shown.shape
+        given = [
+            replace(hint, x=min(hint.x, width), y=min(hint.y, height))  # sides are rounded
+            for hint in decisions.hints(hints, max(scan.shown.shape) / max(scan.height, scan.width))
+        ]
+        (colouring,) = self.colorizer.predict([scan.shown], vividness, hints=[given])
+        rgb = color.merge(scan.shown, colouring.chroma[0])
+        return bytes(imagecodecs.jpeg8_encode(photo.Photo(rgb).rgb_8bit, level=QUALITY))
+
+    def likeliest(self, source: str, version: str) -> bytes:
+        """The network's likeliest colours at some places: the number of columns of their grid in a byte, then a and b
+        of five colours for each, in signed bytes. Nothing where the network gives no distribution.
+        """
+        scan = self._scan(source, version)
+        found = self.colorizer.likeliest(scan.shown)
+        if self.colorizer.file.takes_hints:  # so that the first hint is as fast as others
+            self.colorizer.predict([scan.shown], hints=[[Hint(0, 0, None)]])
+        return b"" if found is None else bytes([found.shape[1]]) + found.tobytes()
+
+    def _scan(self, source: str, version: str) -> _Warm:
+        key = source, version
+        if key not in self._warm:
+            self._warm[key] = _read(files.unprintable(source))
+            if len(self._warm) > WARM:
+                self._warm.popitem(last=False)
+        self._warm.move_to_end(key)
+        return self._warm[key]
+
+
+def _read(uri: str) -> _Warm:
+    data = files.read_bytes(uri, most=8 * photo.MAX_PIXELS)
+    first = photo.measure(data)[0]
+    with admission.for_pixels().reserve(12 * first.width * first.height * first.bits // 8):
+        grey = next(photo.pages(data)).grey
+        height, width = grey.shape
+        shown = grey
+        if (largest := max(grey.shape)) > LARGEST:
+            shown = color.reduced(grey, *(max(1, round(side * LARGEST / largest)) for side in grey.shape))
+        return _Warm(height, width, shown)
