@@ -413,33 +413,33 @@ def _word(code, value, bits):
 
 
 @compiled
-def counted_dc(planes, layout, units, frequencies):
+def counted_dc(dc, layout, units, frequencies):
     """How often each symbol of the DC of an interleaved scan comes: adds to ``frequencies``, (8, 256), of tables.
 
-    ``layout`` and ``units`` are those of ``decoded``. Of a block that pads a unit, DC is that of the one before (A.2.4
-    leaves it open; libjpeg does so).
+    ``dc`` has that of every block, (blocks,) of each component; ``layout`` and ``units`` are those of ``decoded``. Of a
+    block that pads a unit, DC is that of the one before (A.2.4 leaves it open; libjpeg does so).
     """
     predictions = np.zeros(3, np.int64)
     for down in range(units[0]):
         for across in range(units[1]):
             for c in range(len(layout)):
-                coefficients, of_dc = planes[layout[c, 0]], frequencies[layout[c, 5]]
+                values, of_dc = dc[layout[c, 0]], frequencies[layout[c, 5]]
                 rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
                 for y in range(v):
                     for x in range(h):
                         row, column = down * v + y, across * h + x
                         difference = 0
                         if row < rows and column < columns:
-                            difference = coefficients[(row * columns + column) * 64] - predictions[c]
+                            difference = np.int64(values[row * columns + column]) - predictions[c]
                             predictions[c] += difference
                         of_dc[SIZES[abs(difference)]] += 1
 
 
 @compiled
-def spliced(planes, coded, places, layout, units, codes, out):
+def spliced(dc, coded, places, layout, units, codes, out):
     """Write an interleaved sequential scan to ``out``, bytes stuffed; returns how many there are.
 
-    DC is coded from ``planes`` with ``codes``, (8, 256); AC is copied from ``coded``, the bits of each plane, where
+    ``dc`` is coded with ``codes``, (8, 256); AC is copied from ``coded``, the bits of each plane, where
     ``places`` has them. AC of what pads units is 0.
     """
     predictions = np.zeros(3, np.int64)
@@ -447,7 +447,7 @@ def spliced(planes, coded, places, layout, units, codes, out):
     for down in range(units[0]):
         for across in range(units[1]):
             for c in range(len(layout)):
-                coefficients, bits, at = planes[layout[c, 0]], coded[layout[c, 0]], places[layout[c, 0]]
+                values, bits, at = dc[layout[c, 0]], coded[layout[c, 0]], places[layout[c, 0]]
                 rows, columns, v, h = layout[c, 1], layout[c, 2], layout[c, 3], layout[c, 4]
                 of_dc, of_ac = codes[layout[c, 5]], codes[layout[c, 6]]
                 for y in range(v):
@@ -458,7 +458,7 @@ def spliced(planes, coded, places, layout, units, codes, out):
                             held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
                             continue
                         block = row * columns + column
-                        value = np.int64(coefficients[block * 64])
+                        value = np.int64(values[block])
                         difference = value - predictions[c]
                         predictions[c] = value
                         number = np.int64(SIZES[abs(difference)])

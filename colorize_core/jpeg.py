@@ -489,8 +489,8 @@ def write(
     else:
         components, scan = [1, 0x11, 0], [1, 1, 0x00, 0, 63, 0]
         layout, units = [(1, 1, 0, 4)], (-(-height // 8), -(-width // 8))
-    tables, coded = _coded(planes, layout, units)
     frame = struct.pack(">BHHB", 8, height, width, len(planes)) + bytes(components)
+    tables, coded = _coded(planes, layout, units)
     head = [b"\xff\xd8", *segments, *steps, segment(_EXTENDED if deep else _BASELINE, frame), *tables]
     return b"".join([*head, segment(SOS, bytes(scan)), coded, b"\xff\xd9"])
 
@@ -507,10 +507,11 @@ def _coded(planes: list[Plane], places: list[tuple], units: tuple[int, int]) -> 
     own = luma.ac if luma.ac and not (padded and 0 not in luma.ac.symbols) else None  # 0 ends a block
     coded = [*([own] if own else _coded_ac([luma])), *(_coded_ac(chroma) if chroma else [])]
     missing = 3 - len(planes)
-    flat = (*(one.coefficients.reshape(-1) for one in planes), *[np.empty(0, np.int16)] * missing)
+    dc = (*(one.coefficients[..., 0].flatten() for one in planes), *[np.empty(0, np.int16)] * missing)
     layout = np.array([[i, *one.coefficients.shape[:2], *places[i]] for i, one in enumerate(planes)], np.int64)
+    del chroma, planes[1:]  # their coefficients, as large as luma's half, are not needed any more
     frequencies, codes = np.zeros((8, 256), np.int64), np.zeros((8, 256), np.int64)
-    blocks.counted_dc(flat, layout, units, frequencies)
+    blocks.counted_dc(dc, layout, units, frequencies)
     if frequencies[:, 12:].any():
         raise Unsuitable("its coefficients are larger than baseline has codes for")
     tables = []
@@ -523,7 +524,7 @@ def _coded(planes: list[Plane], places: list[tuple], units: tuple[int, int]) -> 
     out = np.empty(bits // 4 + 64, np.uint8)  # room for stuffing, which costs nothing while it is untouched
     bits_of = (*(ac.bits for ac in coded), *[np.empty(0, np.uint8)] * missing)
     places_of = (*(ac.places for ac in coded), *[np.empty((0, 2), np.int64)] * missing)
-    return tables, out[: blocks.spliced(flat, bits_of, places_of, layout, units, codes, out)].data
+    return tables, out[: blocks.spliced(dc, bits_of, places_of, layout, units, codes, out)].data
 
 
 def _coded_ac(planes: list[Plane]) -> list[CodedAC]:
