@@ -1,6 +1,6 @@
 """What colour JPEGs beside a scan's own luma keep, cost and show.
 
-    python -m benchmarks.jpeg [--only exactness] [--photographs FOLDER ...]
+    python -m benchmarks.jpeg [--only exactness] [--photographs FOLDER ...] [--size "12 MP"]
 
 * ``exactness``: whether an output decoded as grey is its scan decoded as grey, by libjpeg, at every pixel; and how many
   scans come back byte for byte, or as luma, by encoder;
@@ -43,7 +43,6 @@ DAMAGED = 2000
 VIVIDNESS = (0.7, 1.0)
 SIZES = {"500 x 375": (500, 375, 300, 30), "12 MP": (4000, 3000, 24, 0)}
 """Width, height, how many scans, and how many of them the notebook sees."""
-WARM = 8  # scans of a job that count as its start
 
 
 @dataclass(kw_only=True)
@@ -56,6 +55,8 @@ class JpegConfig:
     """Folders with more JPEG scans, for exactness and damage."""
     rounds: int = 2
     """How often each contender of the speed runs."""
+    size: str | None = None
+    """One size of its scans alone."""
 
 
 def main(config: Annotated[JpegConfig, OPTIONS] = JpegConfig()) -> None:  # noqa: B008
@@ -63,7 +64,7 @@ def main(config: Annotated[JpegConfig, OPTIONS] = JpegConfig()) -> None:  # noqa
         "exactness": lambda: exactness(config.photographs),
         "damage": lambda: damage(config.photographs),
         "lightness": lightness,
-        "speed": lambda: speeds(config.rounds),
+        "speed": lambda: speeds(config.rounds, config.size),
         "memory": lambda: large_scan.main(large_scan.LargeScanConfig(only="grey.jpg")),
     }
     for name, part in parts.items():
@@ -203,8 +204,10 @@ def _clipping(content: bytes) -> float:
     return float(np.mean((np.min(rgb, axis=0) < -0.5) | (np.max(rgb, axis=0) > 255.5)))
 
 
-def speeds(rounds: int) -> None:
+def speeds(rounds: int, size: str | None) -> None:
     for name, (width, height, count, few) in SIZES.items():
+        if size not in (None, name):
+            continue
         for kind in ("grey", "RGB"):
             with tempfile.TemporaryDirectory() as folder:
                 files = speed.make_scans(Path(folder, "scans"), width, height, count)

@@ -182,13 +182,13 @@ def _float32_network():
 
 
 def notebook(files: list[Path], out: str) -> Iterator[None]:
-    from skimage.color import gray2rgb, lab2rgb, rgb2lab
+    from skimage.color import lab2rgb, rgb2lab
     from skimage.transform import resize
 
     chroma, side = _float32_network()
 
     def colour(file: Path) -> None:
-        lightness = rgb2lab(gray2rgb(np.asarray(Image.open(file))))[..., 0]
+        lightness = rgb2lab(np.asarray(Image.open(file).convert("RGB")))[..., 0]
         ab = resize(chroma(resize(lightness, (side, side))), lightness.shape)
         rgb = lab2rgb(np.dstack([lightness, ab]))
         Image.fromarray((255 * rgb).astype(np.uint8)).save(f"{out}/{file.stem}.png")
