@@ -33,7 +33,7 @@ class ColorizeConfig:
     """`default`, the name of weights that ship, or the path or URI of a .safetensors file; or of an .onnx file, a
     colourizer that others made, with a manifest of the same name and .yaml beside it where its kind is not known."""
     precision: Annotated[Precision, cli.EXPERTS] = "fast"
-    """`fast`: bfloat16 where a device has it, which is half a CIE unit off on average; `float32`: the same colours, but
+    """`fast`: bfloat16 where a device has it, which is 0.3 CIE units off on average; `float32`: the same colours, but
     for rounding, on every machine."""
     variants: int = 1
     """Number of colourings of each photograph, 1 to 5; those beyond the first are written to OUTPUT/variants/2, ..."""
