@@ -18,7 +18,7 @@ import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from colorize_core import photo, xmp
 from colorize_core.color import rgb_to_lab
@@ -216,8 +216,7 @@ def test_difficult_files(ray_local, shared, tmp_path):
     for row in rows:
         if row["status"] == "ok":
             with Image.open(row["output"]) as image:
-                image.load()
-                assert image.size == (row["width"], row["height"])
+                assert ImageOps.exif_transpose(image).size == (row["width"], row["height"])
         else:
             assert row["status"] == "error" and len(row["error"]) > 40
     assert sum(row["status"] == "ok" for row in rows) == 152
