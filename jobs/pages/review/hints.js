@@ -264,6 +264,7 @@ function showPanel() {
   if (!hinting) return;
   for (const [name, steps] of [["undo", "done"], ["again", "undone"]])
     find(`[data-do=${name}]`).disabled = !edits.get(key(row))?.[steps].length;
+  find("[data-do=offer]").disabled = !hints.length;
   find("#one").hidden = !hint;
   find("[data-do=pick]").setAttribute("aria-pressed", Boolean(picking));
   viewer.classList.toggle("picking", Boolean(picking));

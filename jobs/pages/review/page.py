@@ -36,7 +36,10 @@ from jobs.storage.output import Place
 
 HERE = Path(__file__).parent
 PARTS = (
-    *(HERE / name for name in ("index.html", "review.css", "review.js", "hints.css", "hints.js", "color.js")),
+    *(
+        HERE / name
+        for name in ("index.html", "review.css", "review.js", "hints.css", "hints.js", "similar.js", "color.js")
+    ),
     HERE.parent / "neutral.css",
 )
 TOGETHER = 16  # thumbnails in a script: a view in an order of its own may need a script for every photograph

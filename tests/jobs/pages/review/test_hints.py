@@ -53,6 +53,8 @@ def job(ray_local, tmp_path_factory) -> Path:
     (folder / "scans").mkdir()
     Image.fromarray(PORTRAIT).save(folder / "scans/portrait.png")
     Image.fromarray(data.camera()[:, :400]).save(folder / "scans/camera.png")
+    Image.fromarray(cv2.resize(PORTRAIT, (256, 256))).save(folder / "scans/smaller.png")
+    Image.fromarray(data.moon()).save(folder / "scans/moon.png")
     assert run(folder, folder / "out") == cli.OK
     return folder
 
@@ -259,8 +261,15 @@ def test_a_colour_from_another_photograph(hinting):
     page.page.get_by_text("Hint 1 of 1").wait_for()
     assert page.page.locator("#viewer-name").inner_text() == "camera.png"
     (hint,) = page.hints()
-    skin = page.page.evaluate("([x, y]) => labAt(data.name.indexOf('portrait.png'), x, y)", [190, 110])
-    np.testing.assert_allclose(chroma_of(hint["color"]), skin[1:], atol=6)
+    skin = page.page.evaluate(
+        """([x, y]) => {
+          const [{ x: i, y: j }] = hintsOf(shownRow()), L = labAt(shownRow(), i, j)[0];
+          const [, a, b] = labAt(data.name.indexOf('portrait.png'), x, y);
+          return fitting([L, a, b]);
+        }""",
+        [190, 110],
+    )
+    np.testing.assert_allclose(chroma_of(hint["color"]), skin[1:], atol=3)
     page.page.locator("[data-do=pick]").click()
     page.press("Escape")
     assert page.told().startswith("Hint 1 of 1"), "picking was given up"
@@ -285,6 +294,26 @@ def test_hints_are_found_again_and_those_of_the_catalogue_can_be_changed(job, hi
     (tmp_path / "decisions.json").write_bytes(page.shown.exported("json"))
     assert run(job, tmp_path / "out", only=str(tmp_path / "decisions.json")) == cli.OK
     assert rows_of(tmp_path / "out")["portrait"]["hints"] is None
+
+
+def test_one_answer_for_those_that_look_alike(hinting):
+    page = hinting()
+    page.point(100, 400)
+    page.dial(hue=150, colour=80)
+    page.page.locator("[data-do=offer]").click()
+    boxes = page.page.locator("#offered input")
+    page.page.locator("#offered li", has_text="moon.png").wait_for()
+    names = page.page.locator("#offered li").all_inner_texts()
+    assert [name.strip() for name in names] == ["smaller.png", "moon.png"], "of its shape, those that look alike first"
+    assert boxes.nth(0).is_checked() and not boxes.nth(1).is_checked()
+    assert serious(page.shown) == []
+    page.page.locator("[data-do=give]").click()
+    page.page.get_by_text("Given to 1 photograph", exact=True).wait_for()
+    found = {Path(entry["source"]).stem: entry for entry in page.exported()}
+    assert set(found) == {"portrait", "smaller"} and found["smaller"]["decision"] == "redo"
+    (own,), (given,) = found["portrait"]["hints"], found["smaller"]["hints"]
+    assert (given["x"], given["y"]) == pytest.approx((own["x"] / 2, own["y"] / 2), abs=1)
+    assert given["color"] != "none"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
