@@ -469,7 +469,13 @@ def spliced(dc, coded, places, layout, units, codes, out):
                             word = look(bits, begin) >> np.uint64(64 - some)
                             held, count, size = _written(word, some, held, count, out, size)
                             begin += some
-    fill = -count & 7  # by ones (F.1.2.3)
+    return ended(held, count, out, size)[2]
+
+
+@numba.njit
+def ended(held, count, out, size):
+    """Bits up to the end of a byte, filled up by ones (F.1.2.3)."""
+    fill = -count & 7
     held, count = held << np.uint64(fill) | np.uint64((1 << fill) - 1), count + fill
     while count:
         count -= 8
@@ -479,7 +485,7 @@ def spliced(dc, coded, places, layout, units, codes, out):
         if byte == 0xFF:
             out[size] = 0
             size += 1
-    return size
+    return np.uint64(0), 0, size
 
 
 @numba.njit

@@ -13,6 +13,7 @@ from colorize_core.blocks import (
     DC_REFINED,
     SHORT,
     SIZES,
+    ended,
     extended,
     long_symbol,
     look,
@@ -87,7 +88,7 @@ def written_again(out, layout, units, spectrum, kind, restart, codes, tables, co
                             zeros = 0
                         if zeros:
                             held, count, size = written(of_ac[0], 0, 0, held, count, out, size)
-    return _ended(held, count, out, size)[2]
+    return ended(held, count, out, size)[2]
 
 
 @numba.njit
@@ -173,7 +174,7 @@ def band_written_again(out, spectrum, refined, restart, codes, coefficients):
                 held, count, size = _told(blocks, codes, corrections, 0, before, held, count, out, size)
                 blocks, before = 0, 0
     held, count, size = _told(blocks, codes, corrections, 0, before, held, count, out, size)
-    return _ended(held, count, out, size)[2]
+    return ended(held, count, out, size)[2]
 
 
 @numba.njit
@@ -193,22 +194,6 @@ def _told(blocks, codes, corrections, begin, end, held, count, out, size):
 @numba.njit
 def _marked(held, count, out, size, intervals):
     """The end of a restart interval, and the marker after it."""
-    held, count, size = _ended(held, count, out, size)
+    held, count, size = ended(held, count, out, size)
     out[size], out[size + 1] = 0xFF, 0xD0 + (intervals & 7)
     return held, count, size + 2
-
-
-@numba.njit
-def _ended(held, count, out, size):
-    """Bits up to the end of a byte, filled up by ones (F.1.2.3)."""
-    fill = -count & 7
-    held, count = held << np.uint64(fill) | np.uint64((1 << fill) - 1), count + fill
-    while count:
-        count -= 8
-        byte = np.uint8(held >> np.uint64(count))
-        out[size] = byte
-        size += 1
-        if byte == 0xFF:
-            out[size] = 0
-            size += 1
-    return np.uint64(0), 0, size
