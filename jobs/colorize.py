@@ -76,9 +76,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     except OSError as error:
         raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
     if config.dry_run:
-        return _dry_run(
-            _wanted(hinted.hinted(files, catalog, given), catalog, job, config, said), refused, job, config, out
-        )
+        return _dry_run(_wanted(files, given, catalog, job, config, said), refused, job, config, out)
     with contextlib.ExitStack() as held:
         try:
             lease = held.enter_context(place.claim(*claim))
@@ -89,7 +87,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
             _refuse(refused, catalog, job)
         except OSError as error:
             raise UsageError(f"{job.output} cannot be written to ({error}): choose another OUTPUT") from error
-        wanted = _wanted(hinted.hinted(files, catalog, given), catalog, job, config, said)
+        wanted = _wanted(files, given, catalog, job, config, said)
         done = len(files) - len(wanted)
         again = "left as they are" if config.only else "already done"
         print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
@@ -125,12 +123,21 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK
 
 
-def _wanted(files: pa.Table, catalog: Catalog, job: Job, config: ColorizeConfig, said: Said | None) -> pa.Table:
-    """The files to colour, with a column ``why``."""
+def _wanted(
+    files: pa.Table,
+    given: dict[str, list[dict]],
+    catalog: Catalog,
+    job: Job,
+    config: ColorizeConfig,
+    said: Said | None,
+) -> pa.Table:
+    """The files to colour, with columns ``hints`` and ``why``."""
+    rows = catalog.read(todo.COLUMNS)  # once: of a large archive it takes seconds
+    files = hinted.hinted(files, rows, given)
     if said:
         wanted = todo.marked(files, said.decisions)
     else:
-        wanted = todo.todo(files, catalog, job.weights_file.model, job, config.retry_errors)
+        wanted = todo.todo(files, rows, job.weights_file.model, job, config.retry_errors)
     if wanted["hints"].null_count < len(wanted):
         try:
             job.weights_file.check(config.vividness, config.variants, hints=True)

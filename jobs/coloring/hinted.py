@@ -16,7 +16,7 @@ from colorize_core.formats import PhotoError
 from jobs.cli import UsageError
 from jobs.pages import decisions
 from jobs.storage import files
-from jobs.storage.catalog import HINTS, Catalog
+from jobs.storage.catalog import HINTS
 
 
 def read(uri: str, sources: pa.Table) -> dict[str, list[dict]]:
@@ -48,11 +48,10 @@ def read(uri: str, sources: pa.Table) -> dict[str, list[dict]]:
     return dict(zip(sources["id"].take(at).to_pylist(), found.values(), strict=True))
 
 
-def hinted(sources: pa.Table, catalog: Catalog, given: dict[str, list[dict]]) -> pa.Table:
-    """``sources`` with columns ``hints``, that each is to be coloured with, and ``hinted_anew``, whether the catalogue
-    has others.
+def hinted(sources: pa.Table, rows: pa.Table, given: dict[str, list[dict]]) -> pa.Table:
+    """``sources`` with columns ``hints``, that each is to be coloured with, and ``hinted_anew``, whether the ``rows``
+    of the catalogue have others.
     """
-    rows = catalog.read(["id", "hints"])
     rows = rows.filter(pc.is_valid(rows["hints"]))
     before = dict(zip(rows["id"].to_pylist(), rows["hints"].to_pylist(), strict=True))
     now = before | given

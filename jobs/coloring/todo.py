@@ -11,9 +11,11 @@ from jobs.coloring.identity import CHUNK
 from jobs.coloring.job import SUFFIX, Job, container
 from jobs.pages import decisions
 from jobs.storage import listing
-from jobs.storage.catalog import Catalog
 from jobs.storage.files import is_local
 from jobs.storage.output import PARTS
+
+COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints"]
+"""Of the catalogue, what decides."""
 
 
 def check_apart(source: str, files: pa.Table, output: str) -> None:
@@ -35,14 +37,13 @@ def check_apart(source: str, files: pa.Table, output: str) -> None:
                 raise UsageError(f"{os.fsdecode(folder)} leads into {output}: choose another OUTPUT")
 
 
-def todo(files: pa.Table, catalog: Catalog, model: str, job: Job, retry_errors: bool) -> pa.Table:
+def todo(files: pa.Table, rows: pa.Table, model: str, job: Job, retry_errors: bool) -> pa.Table:
     """The files that are not done, with a column ``why``.
 
     Done is what has a row of this version of the file, made by the same weights and with the same settings, as far as
     they matter for what kind of scan it is: weights do not for what is not coloured. ``files`` are as ``hinted`` has
-    them.
+    them, ``rows`` the catalogue's ``COLUMNS``.
     """
-    rows = catalog.read(["id", "source_version", "model", "settings", "status", "kind"])
     at = pc.index_in(files["id"], value_set=rows["id"])
     row = {name: rows[name].take(at) for name in rows.column_names}
     kinds = pc.fill_null(row["kind"], "")

@@ -18,6 +18,7 @@ from jobs.coloring.identity import identified
 from jobs.coloring.worker import ColorizeActor
 from jobs.pages import decisions
 from jobs.storage import files, listing
+from jobs.storage.catalog import Catalog
 from tests.jobs.coloring.test_worker import CAMERA, job
 
 GREEN = "#2e8b57"
@@ -88,7 +89,7 @@ def test_the_job_colours_as_python_does_and_keeps_the_scan(scans, tmp_path):
     table, output = sources(scans), tmp_path / "out"
     hint = {"x": 60.0, "y": 200.0, "color": GREEN, "radius": 20.0}
     (id,) = (row["id"] for row in table.to_pylist() if row["path"] == b"a/coat.png")
-    todo = hinted.hinted(table, hinted.Catalog(str(output)), {id: [hint]})
+    todo = hinted.hinted(table, Catalog(str(output)).read(), {id: [hint]})
     rows = {row["source"].rpartition("/")[2]: row for row in ColorizeActor(job(scans, output))(todo).to_pylist()}
     row, plain = rows["coat.png"], rows["other.png"]
     assert row["hints"] == [hint] and plain["hints"] is None
@@ -106,7 +107,7 @@ def test_the_job_colours_as_python_does_and_keeps_the_scan(scans, tmp_path):
 def test_provenance_says_that_a_person_gave_colours(scans, tmp_path):
     table, output = sources(scans), tmp_path / "out"
     given = {id: [{"x": 60.0, "y": 200.0, "color": GREEN, "radius": 20.0}] for id in table["id"].to_pylist()[:1]}
-    ColorizeActor(job(scans, output))(hinted.hinted(table, hinted.Catalog(str(output)), given))
+    ColorizeActor(job(scans, output))(hinted.hinted(table, Catalog(str(output)).read(), given))
     packets = [photo.read(path.read_bytes()).xmp for path in sorted(output.rglob("images/**/*.png"))]
     guided = [packet for packet in packets if b"a person gave the colours of 1 place<" in packet]
     assert len(guided) == 1 and all(b"compositeWithTrainedAlgorithmicMedia" in packet for packet in packets)
@@ -115,7 +116,7 @@ def test_provenance_says_that_a_person_gave_colours(scans, tmp_path):
 def test_a_hint_outside_its_photograph_is_an_error_row(scans, tmp_path):
     table, output = sources(scans), tmp_path / "out"
     given = {id: [{"x": 1e4, "y": 0.0, "color": "none", "radius": 0.0}] for id in table["id"].to_pylist()[:1]}
-    rows = ColorizeActor(job(scans, output))(hinted.hinted(table, hinted.Catalog(str(output)), given)).to_pylist()
+    rows = ColorizeActor(job(scans, output))(hinted.hinted(table, Catalog(str(output)).read(), given)).to_pylist()
     assert [row["status"] for row in rows].count("error") == 1
     (error,) = (row["error"] for row in rows if row["error"])
     assert error == "its hint at (10000, 0) lies outside of its 320 x 256 pixels: correct it"

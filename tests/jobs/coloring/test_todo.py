@@ -43,7 +43,8 @@ def finished(files, tmp_path) -> Catalog:
 
 
 def again(files, catalog, model="ours", retry=False, given=None, **options) -> dict[str, str]:
-    wanted = todo.todo(hinted.hinted(files, catalog, given or {}), catalog, model, config(**options).job, retry)
+    rows = catalog.read(todo.COLUMNS)
+    wanted = todo.todo(hinted.hinted(files, rows, given or {}), rows, model, config(**options).job, retry)
     return {row["path"].decode(): row["why"] for row in wanted.to_pylist()}
 
 
@@ -87,7 +88,7 @@ def test_hints_are_part_of_a_photographs_version(files, finished):
     finished.append(pa.Table.from_pylist(rows, SCHEMA))
     assert again(files, finished, given=given) == {}
     assert again(files, finished) == {}, "they hold until others are given"
-    (row,) = hinted.hinted(files, finished, {}).filter(pc.equal(files["id"], first["id"])).to_pylist()
+    (row,) = hinted.hinted(files, finished.read(), {}).filter(pc.equal(files["id"], first["id"])).to_pylist()
     assert row["hints"] == [hint], "also where it is coloured again for another reason"
     assert again(files, finished, given={first["id"]: []}) == {path: "given other hints"}
 
