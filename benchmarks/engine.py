@@ -35,13 +35,13 @@ from jobs.storage import files, listing
 
 ENGINES = {"PyTorch": PyTorchEngine, "OpenVINO": OpenVinoEngine}
 LOAD = """
-from jobs.coloring import worker
+from jobs.coloring import pipeline
 from colorize_core.colorizer import Colorizer
 from colorize_core.distribution import Calibration
 from colorize_core.{module} import {engine}
 from colorize_core.weights_file import WeightsFile
 file = WeightsFile.read()
-Colorizer(file, Calibration(), {engine}(file, {arguments})).predict([worker.BLANK])
+Colorizer(file, Calibration(), {engine}(file, {arguments})).predict([pipeline.BLANK])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
 """
 PROCESSES = {

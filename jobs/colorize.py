@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -26,7 +25,7 @@ import pyarrow.compute as pc
 from colorize_core.weights_file import WeightsFile
 from jobs import cli, cluster
 from jobs.cli import UsageError
-from jobs.coloring import few, hinted, pool, todo
+from jobs.coloring import few, hinted, pool, refusal, superseded, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import SAMPLE, estimate
 from jobs.coloring.identity import identified
@@ -36,10 +35,10 @@ from jobs.coloring.summary import print_summary, summary
 from jobs.pages.decisions import Said
 from jobs.pages.review import page
 from jobs.storage import parquet
-from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.catalog import Catalog
 from jobs.storage.files import printable, write_bytes
 from jobs.storage.listing import base, listing
-from jobs.storage.output import Kind, Lease, Place, is_content
+from jobs.storage.output import Kind, Lease, Place
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
@@ -84,7 +83,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
                 parquet.sweep(catalog, job.output)
             if said:
                 catalog.decide(said.decisions)
-            _refuse(refused, catalog, job)
+            refusal.record(refused, catalog, job)
         except OSError as error:
             raise UsageError(f"{job.output} cannot be written to ({error}): choose another OUTPUT") from error
         wanted = _wanted(files, given, catalog, job, config, said)
@@ -92,13 +91,13 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         again = "left as they are" if config.only else "already done"
         print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
         _say_why(wanted, out)
-        before = _coloured(catalog, wanted)
+        before = superseded.coloured(catalog, wanted)
         try:
             rate, hopeless = _colorize_all(wanted, job, config, catalog, lease, out) if len(wanted) else (None, None)
             if hopeless:
                 print(f"error: {hopeless}", file=sys.stderr)
                 return cli.FAILED
-            _supersede(before, catalog, place)
+            superseded.settle(before, catalog, place)
             if config.format == "parquet":
                 parquet.sweep(catalog, job.output)
         except OSError as error:
@@ -146,22 +145,6 @@ def _wanted(
     return wanted
 
 
-def _refuse(refused: pa.Table, catalog: Catalog, job: Job) -> None:
-    """Rows of the inputs that cannot have an output of their own, where they are not there already."""
-    known = pc.is_in(refused["id"], value_set=catalog.read(["id"])["id"])
-    now = datetime.now(UTC)
-    rows = [
-        {
-            "id": row["id"], "source": printable(os.fsdecode(row["uri"])), "source_version": row["version"],
-            "status": "error", "error": row["problem"], "provenance": job.provenance, "seconds": 0.0,
-            "finished_at": now,
-        }
-        for row in refused.filter(pc.invert(known)).to_pylist()
-    ]  # fmt: skip
-    if rows:
-        catalog.append(pa.Table.from_pylist(rows, SCHEMA))
-
-
 def _say_why(wanted: pa.Table, out) -> None:
     """What is coloured again costs as much as what is new, so it is said before it begins."""
     again = {pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()}
@@ -169,36 +152,6 @@ def _say_why(wanted: pa.Table, out) -> None:
     if again:
         because = ", ".join(f"{count:,} {why}" for why, count in again.items())
         print(f"{sum(again.values()):,} will be coloured again: {because}", file=out, flush=True)
-
-
-def _coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
-    """Rows of those of the files that have a colour photograph."""
-    rows = catalog.read(["id", "output", "output_sha256"])
-    return rows.filter(pc.and_(pc.is_in(rows["id"], value_set=files["id"]), pc.is_valid(rows["output"])))
-
-
-def _supersede(before: pa.Table, catalog: Catalog, place: Place) -> None:
-    """See to the pictures that were there before their photographs were done again.
-
-    One that now has another name, as of another format, is deleted. Where no new one could be made, the row of the
-    failure keeps naming the old one, or a reader of images/ could not know.
-    """
-    if not len(before):
-        return
-    rows = catalog.read()
-    rows = rows.filter(pc.is_in(rows["id"], value_set=before["id"]))
-    now = {row["id"]: row for row in rows.select(["id", "status", "output", "source_version"]).to_pylist()}
-    kept = []
-    for old in before.to_pylist():
-        new = now[old["id"]]
-        if new["output"] is None:
-            kept.append(old)
-        elif new["output"] != old["output"] and not old["output"].startswith(f"{place.uri}/parquet/"):
-            place.remove(place.path_of(old["output"]), is_content(old["output_sha256"]))
-    if kept:
-        changed = {row["id"]: row for row in kept}
-        lines = rows.filter(pc.is_in(rows["id"], value_set=pa.array(list(changed)))).to_pylist()
-        catalog.append(pa.Table.from_pylist([line | changed[line["id"]] for line in lines], SCHEMA))
 
 
 def _unwritable(output: str, reason: object) -> str:

@@ -26,7 +26,8 @@ from jobs.cli import JobFailed
 from jobs.coloring import telemetry
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import Job
-from jobs.coloring.worker import ATTEMPTS, INPUTS, ColorizeActor
+from jobs.coloring.pipeline import ATTEMPTS
+from jobs.coloring.worker import INPUTS, ColorizeActor
 from jobs.machine import granted, scratch
 
 MOST = 128  # photographs

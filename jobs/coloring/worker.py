@@ -1,77 +1,36 @@
-"""What each process of the colouring job does: read, look at, colour and store photographs, a row for each."""
+"""What each process of the colouring job does where photographs are files: a row of the catalogue for each."""
 
 import contextlib
 import errno
-import faulthandler
 import hashlib
 import os
-import socket
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TypeVar
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from colorize_core import __version__, color, encoding, jpeg, metrics, photo, spliced, triage, xmp
-from jobs.cli import JobFailed
-from jobs.coloring import hinted, preflight
-from jobs.coloring.deaths import Deaths
-from jobs.coloring.job import Job, container, output_name, source_id
+from jobs.coloring.job import Job, output_name
+from jobs.coloring.pipeline import Pipeline, neighbours
 from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
-from jobs.coloring.telemetry import Telemetry
-from jobs.machine import admission
-from jobs.pages import decisions, thumbnails
+from jobs.pages import thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.listing import LISTING
 from jobs.storage.parquet import ParquetWriter
 
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
-TOGETHER = 512 << 20  # bytes of memory for the photographs that are decoded at a time, unless a single one takes more
-MOST = 16  # of them, so that the first are stored soon
 INPUTS = [*LISTING.names, "hints"]
 """Columns of what a worker is given: of ``listing.LISTING``, and of the catalogue's hints."""
-T = TypeVar("T")
-ATTEMPTS = 3  # with a photograph that processes die with, or with a device that fails
 BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 """What a file system says of a photograph's name, rather than of itself."""
-WHAT = {"color": "it is in colour already", "tinted": "it is tinted", "text": "it looks like text or a line drawing"}
-BLANK = np.full((300, 400), 128, np.uint8)
-"""A picture that no network fails with, unless its device does; of the most usual shape, for which it is ready then."""
 
 
-class DeviceError(Exception):
-    """The network fails on this device, whatever the picture."""
-
-
-class ColorizeActor:
+class ColorizeActor(Pipeline):
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
     def __init__(self, job: Job):
-        from colorize_core.colorizer import Colorizer  # here, since the driver imports this file too
-
-        self.job = job
-        self.blind = job.lease and preflight.blind(job.output, job.lease)
-        self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu", job.precision)
-        cv2.setNumThreads(1)
-        self.threads = ThreadPoolExecutor(job.threads)
-        self.deaths = Deaths(job.run)
-        self.telemetry = Telemetry()
-        device = self.colorizer.engine.device
-        self.telemetry.say(
-            "ready", engine=self.colorizer.engine.name, device=device, gpus=os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        )
-        self.file_room, self.pixel_room = admission.for_files(), admission.for_pixels()
-        self.device = f"{device}{os.environ.get('CUDA_VISIBLE_DEVICES', '')}".replace("/", "-")
-        # Its first call takes seconds, and loops are compiled: that is not to count as the first photograph's time.
-        self.broken = self._device_error()
-        if job.format not in ("png", "tiff"):
-            spliced.warm_up()
+        super().__init__(job)
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -79,19 +38,16 @@ class ColorizeActor:
 
         Raises ``JobFailed`` where this machine is at fault, and no photograph.
         """
-        if self.blind:  # not where it was found: of an actor that cannot be made Ray tells in its own words
-            raise JobFailed(self.blind)
-        scans = [self._scan(source) for source in batch.to_pylist()]
-        try:
-            if self.broken:
-                raise self.broken
+        scans = [
+            self._scan(os.fsdecode(source["uri"]), os.fsdecode(source["path"]), source["version"], source["bytes"],
+                       source.get("hints"))
+            for source in batch.to_pylist()
+        ]  # fmt: skip
+        with self._machine_apart(scans):
             for portion in self._portions(scans):
                 with self.file_room.reserve(_size(portion)), self.deaths.counted([scan.id for scan in portion]):
                     list(self.threads.map(self._read, portion))
                     self._colorize([scan for scan in portion if not scan.failed])
-        except DeviceError as error:
-            self._start_afresh(scans, error)
-        self.deaths.forget(self.device)
         if self.parquet:
             self.parquet.flush()
         if made := [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]:
@@ -104,218 +60,29 @@ class ColorizeActor:
         return pa.Table.from_pylist([scan.row for scan in scans], SCHEMA)
 
     def _portions(self, scans: list[Scan]) -> Iterator[list[Scan]]:
-        """What is read and coloured at a time: neighbours together, but those alone that a process died with. Three
-        deaths are enough: one with another cause may meet a photograph that is alone, hardly two."""
-        alone: list[Scan] = []
-        together: list[Scan] = []
-        for scan in scans:
-            deaths = self.deaths.count(scan.id)
-            if deaths >= ATTEMPTS:
-                scan.fail(
-                    f"it crashed the process that works on it, used up its memory, or took longer than "
-                    f"{self.job.timeout:.0f} s, three times: check the file, or raise --timeout"
-                )
-            else:
-                (alone if deaths else together).append(scan)
-        yield from ([scan] for scan in alone)
-        yield from _neighbours(together, lambda scan: _size([scan]), FETCHED)
-
-    def _start_afresh(self, scans: list[Scan], error: DeviceError) -> None:
-        """End this process, and have Ray start another one: after some errors of a GPU nothing works any more in the
-        process that they happened to, and all does in a new one."""
-        for scan in scans:
-            self.deaths.forget(scan.id)  # it is not theirs
-        self.deaths.add(self.device)
-        if self.deaths.count(self.device) >= ATTEMPTS:
-            on_gpu = self.colorizer.engine.device != "cpu"
-            hint = "what else uses its GPU, or leave GPUs alone with --gpus 0" if on_gpu else "its free memory"
-            raise JobFailed(
-                f"the network fails with any picture on the machine {socket.gethostname()} ({error}): see to {hint}; "
-                "the same command continues"
-            )
-        self.telemetry.say("device failed", reason=str(error))
-        _end_process()
-
-    def _scan(self, source: dict) -> Scan:
-        uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
-        row = {
-            "id": source_id(path),
-            "source": files.printable(uri),
-            "source_version": source["version"],
-            "status": "ok",
-            "model": self.colorizer.file.model,
-            "engine": self.colorizer.engine.name,
-            "settings": self.job.digest("recolor", path),
-            "provenance": self.job.provenance,
-            "hints": source.get("hints"),
-            "seconds": 0.0,
-        }
-        return Scan(row["id"], uri, path, source["bytes"], row, source.get("hints") or [])
+        """What is read and coloured at a time."""
+        for some in self._apart(scans):
+            yield from neighbours(some, lambda scan: _size([scan]), FETCHED)
 
     def _read(self, scan: Scan) -> None:
         with scan.accounted("reading"), self.telemetry.timed("read"):
             scan.data = self.telemetry.moved("read", files.read_bytes(scan.uri, sniff, MOST_BYTES))
             scan.row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
 
-    def _colorize(self, scans: list[Scan]) -> None:
-        with self._in_time():
-            list(self.threads.map(self._measure, scans))
-        sound = [scan for scan in scans if not scan.failed]
-        for few in _neighbours(sound, lambda scan: max(scan.memory, TOGETHER // MOST), TOGETHER):
-            with self.pixel_room.reserve(sum(scan.memory for scan in few)), self._in_time():
-                list(self.threads.map(self._decode, few))
-                self._try_to_predict([scan for scan in few if not scan.failed])
-                list(self.threads.map(self._store, [scan for scan in few if not scan.failed]))
-
-    def _measure(self, scan: Scan) -> None:
-        with scan.accounted("reading"):
-            scan.pages = photo.measure(scan.data)
-            scan.row["pages"] = len(scan.pages)
-            scan.keeps_luma = container(self.job.format, scan.path) == "jpeg" and jpeg.is_read(scan.data)
-
-    @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """End this process if it hangs, even in a decoder that lets no other thread run."""
-        faulthandler.dump_traceback_later(self.job.timeout, exit=True, file=sys.__stderr__ or sys.stderr)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-    def _decode(self, scan: Scan) -> None:
-        """To grey levels and metadata; the policy for its kind is applied."""
-        with scan.accounted("reading"), self.telemetry.timed("decode"):
-            wanted = container(self.job.format, scan.path)
-            if scan.keeps_luma:
-                scan.spliced = spliced.of_jpeg(scan.data)
-            if scan.spliced:
-                if self._is_wanted(scan, scan.spliced.look, scan.spliced.shape):
-                    scan.photographs = [scan.spliced.guide]
-                scan.data = b""
-                return
-            for page, photograph in enumerate(photo.pages(scan.data)):
-                if page == 0 and not self._is_wanted(scan, photograph, photograph.pixels.shape[:2]):
-                    return
-                scan.photographs.append(replace(photograph, pixels=photograph.grey))  # lets go of any colour channels
-            scan.data = b""
-            if wanted == "jpeg" and scan.photographs[0].bits == 16:
-                scan.photographs[0] = replace(scan.photographs[0], pixels=color.in_8_bits(scan.photographs[0].pixels))
-            if not encoding.holds(wanted, scan.photographs[0], len(scan.pages)):
-                scan.fail(_does_not_fit(wanted, scan))
-            elif wanted == "jpeg":
-                scan.spliced = spliced.of_photo(scan.photographs.pop())
-                scan.photographs = [scan.spliced.guide]
-
-    def _is_wanted(self, scan: Scan, photograph: photo.Photo, shape: tuple[int, ...]) -> bool:
-        """Take note of what a scan of this ``shape`` is and what is to be done with it; whether it has an output."""
-        kind = triage.kind(photograph)
-        scan.row |= {"kind": kind, "bits": photograph.bits, "height": shape[0], "width": shape[1]}
-        hinted.check(scan.hints, *shape)
-        scan.policy = self.job.policies[kind]
-        scan.row["settings"] = self.job.digest(scan.policy, scan.path)
-        if scan.policy == "skip":
-            scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
-        return scan.policy != "skip"
-
-    def _try_to_predict(self, scans: list[Scan]) -> None:
-        """One by one, where the network fails with several. Raises ``DeviceError`` where it fails with any picture."""
-        try:
-            self._predict(scans)
-        except Exception as error:
-            self._free_memory()
-            if len(scans) > 1:
-                for scan in scans:
-                    self._try_to_predict([scan])
-            elif broken := self._device_error():
-                raise broken from error
-            else:
-                reason = _first_line(error)
-                scans[0].fail(f"the network failed with it, but not with others ({reason}): please report this")
-
-    def _device_error(self) -> DeviceError | None:
-        try:
-            self.colorizer.colorize(photo.Photo(BLANK))
-        except Exception as error:
-            return DeviceError(_first_line(error))
-        return None
-
-    def _free_memory(self) -> None:
-        if self.colorizer.engine.device.startswith("cuda"):
-            import torch
-
-            with contextlib.suppress(Exception):  # of a device that fails
-                torch.cuda.empty_cache()
-
-    def _predict(self, scans: list[Scan]) -> None:
-        from colorize_core.colorizer import Colouring
-
-        pages = [(scan, photograph.pixels) for scan in scans for photograph in scan.photographs]
-        greys = [grey for scan, grey in pages if scan.policy == "recolor"]
-        hints = [
-            decisions.hints(scan.hints if page == 0 else [], len(photograph.pixels) / scan.row["height"])
-            for scan in scans if scan.policy == "recolor" for page, photograph in enumerate(scan.photographs)
-        ]  # fmt: skip
-        with self.telemetry.timed("network"):
-            colourings = self.colorizer.predict(
-                greys, self.job.vividness, self.job.variants, self.job.confidence_map, hints
-            )
-        recolored = iter(colourings)
-        neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
-        for scan, _ in pages:
-            scan.colourings.append(next(recolored) if scan.policy == "recolor" else neutral)
-        for scan in scans:
-            known = [colouring.confidence for colouring in scan.colourings if colouring.confidence is not None]
-            scan.row["confidence"] = min(known, default=None)  # of its pages, that which needs a look the most
-
-    def _store(self, scan: Scan) -> None:
-        """Merge, encode and store one photograph, and complete its row."""
-        with scan.accounted("colouring"), self.telemetry.timed("store"):
-            name = output_name(self.job.format, scan.path)
-            for i in range(1, len(scan.colourings[0].chroma)):
-                _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
-            if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
-                picture = _confidence_picture(confidence, (scan.row["height"], scan.row["width"]))
-                _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
-            data = self.telemetry.moved("written", self._encoded(scan, 0))
-            scan.row["output_sha256"] = hashlib.sha256(data).hexdigest()
-            if self.parquet:
-                self.parquet.add(scan.row, name, data)
-            else:
-                uri = f"{self.job.output}/images/{name}"
-                _keep(uri, data)
-                scan.row["output"] = files.printable(uri)
-        scan.row["finished_at"] = datetime.now(UTC)
-
-    def _provenance(self, scan: Scan) -> xmp.Provenance | None:
-        """Nothing for what was passed through grey: nobody made its colours."""
-        if not self.job.provenance or scan.policy != "recolor":
-            return None
-        return xmp.Provenance(
-            xmp.SYSTEM, f"{__version__} {self.colorizer.file.credit}", scan.row["source_sha256"], len(scan.hints)
-        )
-
-    def _encoded(self, scan: Scan, variant: int) -> bytes:
-        made = self._provenance(scan)
-
-        def merged() -> Iterator[photo.Photo]:
-            """Page by page, so that one in colour is in memory at a time; the first variant comes last and lets go."""
-            scanned_pages = scan.photographs if variant == 0 else list(scan.photographs)
-            for colouring in scan.colourings:
-                scanned = scanned_pages.pop(0)
-                rgb = color.merge(scanned.pixels, colouring.chroma[variant])
-                if variant == 0 and "colorfulness" not in scan.row:  # the first page
-                    step = max(1, min(rgb.shape[:2]) // 128)
-                    scan.row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
-                    if self.job.thumbnails:
-                        scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
-                yield replace(scanned, pixels=rgb, xmp=xmp.labelled(scanned.xmp, made))
-
-        if (format := container(self.job.format, scan.path)) == "tiff":
-            return encoding.encode_tiff(merged())
-        page = next(merged())
-        if scan.spliced:
-            return spliced.encode(scan.spliced, page.pixels, page.xmp)
-        return encoding.encode(page.pixels, format, page.alpha, page.exif, page.dpi, page.xmp, page.iptc)
+    def _keep(self, scan: Scan) -> None:
+        name = output_name(self.job.format, scan.path)
+        for i in range(1, len(scan.colourings[0].chroma)):
+            _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
+        if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
+            picture = _confidence_picture(confidence, (scan.row["height"], scan.row["width"]))
+            _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
+        data = self._picture(scan)
+        if self.parquet:
+            self.parquet.add(scan.row, name, data)
+        else:
+            uri = f"{self.job.output}/images/{name}"
+            _keep(uri, data)
+            scan.row["output"] = files.printable(uri)
 
 
 def _confidence_picture(confidence: np.ndarray, shape: tuple[int, ...]) -> bytes:
@@ -325,16 +92,6 @@ def _confidence_picture(confidence: np.ndarray, shape: tuple[int, ...]) -> bytes
     height, width = shape
     levels = np.rint(255 * confidence).astype(np.uint8)
     return cv2.imencode(".png", cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR))[1].tobytes()
-
-
-def _does_not_fit(format: encoding.Format, scan: Scan) -> str:
-    first, several = scan.photographs[0], len(scan.pages) > 1
-    what = [f"{len(scan.pages)} pages"] if several else []
-    what += ["16 bits"] if first.bits == 16 and format == "jpeg" else []
-    what += ["alpha"] if first.alpha is not None and format == "jpeg" else []
-    described = " and ".join(what) or "x".join(map(str, first.pixels.shape))
-    others = "tiff or keep" if several else "png or tiff"
-    return f"it has {described}, which {format.upper()} does not hold: colour it with --format {others}"
 
 
 def _size(scans: list[Scan]) -> int:
@@ -350,26 +107,3 @@ def _keep(uri: str, data: bytes) -> None:
         if error.errno in BAD_NAMES:
             raise
         raise NotStored from error
-
-
-def _first_line(error: Exception) -> str:
-    """PyTorch's messages go on with advice to programmers."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
-def _end_process() -> None:
-    os._exit(1)
-
-
-def _neighbours(items: list[T], size: Callable[[T], int], limit: int) -> Iterator[list[T]]:
-    """Neighbours whose sizes add up to ``limit`` at most, or a single one that is larger."""
-    portion: list[T] = []
-    total = 0
-    for item in items:
-        if portion and total + size(item) > limit:
-            yield portion
-            portion, total = [], 0
-        portion.append(item)
-        total += size(item)
-    if portion:
-        yield portion

@@ -21,7 +21,7 @@ from skimage import data
 from colorize_core import color, encoding, photo, xmp
 from jobs import restore
 from jobs.cli import JobFailed
-from jobs.coloring import preflight, worker
+from jobs.coloring import pipeline, preflight
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import Job, container, output_name
 from jobs.coloring.worker import ColorizeActor
@@ -351,7 +351,7 @@ def test_what_is_decoded_at_a_time_is_bounded(tmp_path, monkeypatch):
             reserved.append(len(scans))
             super()._predict(scans)
 
-    monkeypatch.setattr(worker, "TOGETHER", 26_000_000)  # bytes: two of them
+    monkeypatch.setattr(pipeline, "TOGETHER", 26_000_000)  # bytes: two of them
     rows = Recording(job(tmp_path / "scans", tmp_path / "out"))(listing.listing(str(tmp_path / "scans")))
     assert rows["status"].to_pylist() == ["ok"] * 6 and reserved == [2, 2, 2]
 
@@ -518,9 +518,9 @@ def test_a_device_that_fails_blames_no_photograph(scans, tmp_path, monkeypatch):
 
     class BrokenFromTheStart(Broken):
         def _device_error(self):
-            return worker.DeviceError("RuntimeError: no CUDA GPUs are available")
+            return pipeline.DeviceError("RuntimeError: no CUDA GPUs are available")
 
-    monkeypatch.setattr(worker, "_end_process", end)
+    monkeypatch.setattr(pipeline, "_end_process", end)
     told = job(scans, tmp_path / "out", run=f"broken-{os.getpid()}")
     for actor in (Broken, BrokenFromTheStart):
         with pytest.raises(Ended):
