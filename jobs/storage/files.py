@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 HEAD = 64 << 10  # bytes of a file by which one can tell what it is
+PART = 16 << 20  # bytes of an upload's parts to object stores, of which there may be 10,000
 UNFINISHED = ".colorize-"
 """What the name of a file begins with while it is written, beside its place; at most one for each place, which the next
 attempt takes over."""
@@ -131,10 +132,8 @@ def write_bytes(uri: str, data: bytes, lasting: bool = False, new: bool = False)
             with fs.open(path, "xb" if new else "wb", **({"ContentType": kind} if kind else {})) as file:
                 file.write(data)  # object stores show an object only once it is whole
         return
-    folder, name = os.path.split(uri)
-    os.makedirs(folder, exist_ok=True)
-    # A digest of the name, since with anything more to it that could become too long.
-    temporary = os.path.join(folder, UNFINISHED + hashlib.sha256(os.fsencode(name)).hexdigest()[:16])
+    os.makedirs(folder := os.path.dirname(uri), exist_ok=True)
+    temporary = _temporary(uri)
     with _alone(temporary) as file:
         try:
             file.truncate(0)
@@ -149,6 +148,49 @@ def write_bytes(uri: str, data: bytes, lasting: bool = False, new: bool = False)
             with contextlib.suppress(OSError):
                 os.remove(temporary)
             raise
+
+
+@contextlib.contextmanager
+def stored(uri: str) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, which has its name once it is left without an exception, and is else discarded:
+    nobody ever sees half of it. Parent folders are made. Raises ``OSError``.
+
+    A process that is killed leaves a file as ``write_bytes`` does, or in an object store an unfinished upload.
+    """
+    uri = absolute(uri)
+    if not is_local(uri):
+        fs, path = file_system(uri)
+        with plain_errors():
+            file = fs.open(path, "wb", autocommit=False, block_size=PART)
+            try:
+                yield file
+                file.close()
+                file.commit()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    file.discard()
+                raise
+        return
+    os.makedirs(os.path.dirname(uri), exist_ok=True)
+    temporary = _temporary(uri)
+    with _alone(temporary) as file:
+        try:
+            file.truncate(0)
+            file.seek(0)  # else a leftover's length would be added to what it tells of its position
+            yield file
+            file.flush()
+            _give_name(temporary, uri, new=False)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+
+
+def _temporary(path: str) -> str:
+    """The name of a local file while it is written."""
+    folder, name = os.path.split(path)
+    # A digest of the name, since with anything more to it that could become too long.
+    return os.path.join(folder, UNFINISHED + hashlib.sha256(os.fsencode(name)).hexdigest()[:16])
 
 
 def _give_name(temporary: str, name: str, new: bool) -> None:
