@@ -5,7 +5,6 @@ takes that process with it, and not the job.
 
 import contextlib
 import ctypes
-import faulthandler
 import os
 import signal
 import subprocess
@@ -121,7 +120,6 @@ def serve(descriptor: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it is not to work on where its driver is killed
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, it goes, not the driver
-    faulthandler.enable()
     telemetry.to_standard_error()
     driver = Connection(descriptor)
     try:

@@ -21,7 +21,7 @@ import numpy as np
 from colorize_core import __version__, color, encoding, jpeg, metrics, photo, spliced, triage, xmp
 from jobs.cli import JobFailed
 from jobs.coloring import hinted, preflight
-from jobs.coloring.deaths import Deaths
+from jobs.coloring.deaths import Deaths, die_at_faults
 from jobs.coloring.job import Job, container, source_id
 from jobs.coloring.scan import Scan
 from jobs.coloring.telemetry import Telemetry
@@ -48,6 +48,7 @@ class Pipeline(ABC):
     def __init__(self, job: Job):
         from colorize_core.colorizer import Colorizer  # here, since the driver imports this file too
 
+        die_at_faults()
         self.job = job
         self.blind = job.lease and preflight.blind(job.output, job.lease)
         self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu", job.precision)
