@@ -119,6 +119,10 @@ def run(job: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         status = INTERRUPTED
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else what is still to be printed fails again
+        print("stopped, since nobody reads its output any more; the same command continues", file=sys.stderr)
+        status = INTERRUPTED
     sys.exit(status)
 
 

@@ -15,8 +15,8 @@ FAULTS = signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL
 def die_at_faults() -> None:
     """Let this process end, with a trace of what its threads did, where a decoder has it do what the kernel forbids.
 
-    Ray's own handler of such faults (Abseil's) may meet one itself, for ever: a process that should be gone keeps a core
-    busy, and its memory grows.
+    Ray's own handler of such faults (Abseil's) may meet one itself, for ever: a process that should be gone keeps a
+    core busy, and its memory grows.
     """
     for fault in FAULTS:
         with contextlib.suppress(ValueError):  # a thread cannot say so; Ray makes actors in the main one

@@ -319,3 +319,11 @@ def test_a_job_that_fails_ends_with_a_sentence(capsys):
     with pytest.raises(SystemExit) as exit:
         cli.run(job)
     assert exit.value.code == cli.FAILED and capsys.readouterr().err == "error: the disk is full: make room\n"
+
+
+def test_a_job_whose_output_nobody_reads_any_more_says_so(tmp_path):
+    code = "from jobs import cli; cli.process(lambda: print('x' * 100_000) or print('y', flush=True) or 0)"
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job.stdout.close()
+    said = job.stderr.read()
+    assert job.wait(30) == cli.INTERRUPTED and said.startswith("stopped") and len(said.splitlines()) == 1
