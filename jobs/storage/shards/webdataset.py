@@ -150,6 +150,8 @@ class WebDatasetShard:
         """The one at which a member begins, or with nothing in it the end."""
         self.file.seek(at)
         block = self.file.read_ahead(BLOCK)
+        if not block and not at:
+            raise ShardError(f"{self.uri} is empty (0 bytes): copy it again")
         if not block:
             raise ShardError(
                 f"{self.uri} has no end-of-archive marker behind its {count:,} members, so that some may be missing: "
@@ -189,11 +191,8 @@ class WebDatasetShard:
         start = at + len(header)
         if size < 0:
             raise self._damaged(at, "a size that is no number")
-        if start + size > self.file.size:
-            raise ShardError(
-                f"{self.uri} is cut short: its member {printable(info.name)} has {size:,} bytes, "
-                f"of which {max(self.file.size - start, 0):,} are there: copy it again"
-            )
+        if start + _padded(size) > self.file.size:
+            raise ShardError(f"{self.uri} is cut short, within its member {printable(info.name)}: copy it again")
         return Member(info, header, start, size, records)
 
     def _parsed(self, block: bytes, at: int) -> tarfile.TarInfo:

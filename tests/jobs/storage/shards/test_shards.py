@@ -1,15 +1,19 @@
 """What both kinds of shards have in common."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 
-from jobs.storage import shards
-from jobs.storage.shards import Made
+from jobs.storage import files, shards
+from jobs.storage.shards import reading
+from tests.jobs.storage.shards.through import photographs, through
 
 PHOTOGRAPHS = [b"first", b"second", b"third"]
 
@@ -33,24 +37,6 @@ def webdataset(path: Path) -> str:
 @pytest.fixture(params=[parquet, webdataset], ids=["parquet", "webdataset"])
 def shard(request, tmp_path) -> str:
     return request.param(tmp_path / ("a.parquet" if request.param is parquet else "a.tar"))
-
-
-def through(source: str, output: str, data=bytes.upper, suffix: str | None = ".png") -> list[str]:
-    """A shard with other photographs, and what those are called there."""
-    names = []
-    with shards.open_shard(source) as shard, shards.ShardWriter(output, like=shard) as writer:
-        for portion in shard:
-            made = [
-                Made(one.data and data(one.data), suffix, {"status": "ok", "id": one.name})
-                for one in portion.photographs
-            ]
-            names += writer.write(portion, made)
-    return names
-
-
-def photographs(uri: str) -> list[shards.Photograph]:
-    with shards.open_shard(uri) as shard:
-        return [photograph for portion in shard for photograph in portion.photographs]
 
 
 def test_photographs_are_read_in_order_and_replaced(shard, tmp_path):
@@ -98,3 +84,53 @@ def test_what_was_made_is_not_taken_for_an_original(shard, tmp_path):
 def test_a_photograph_that_is_not_there_is_not_read(shard):
     with pytest.raises(shards.ShardError, match="no "):
         shards.read_one(shard, "7")
+
+
+def test_in_an_object_store(s3_endpoint, shard, tmp_path):
+    fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    fs.mkdirs("collections", exist_ok=True)
+    fs.put(shard, "collections/in")
+    through("s3://collections/in", "s3://collections/out")
+    through(shard, str(tmp_path / "out"))
+    assert fs.cat("collections/out") == (tmp_path / "out").read_bytes()
+    assert shards.read_one("s3://collections/out", photographs("s3://collections/out")[1].name) == b"SECOND"
+
+
+def test_nothing_is_left_in_an_object_store_where_that_was_not_all(s3_endpoint, shard, monkeypatch):
+    monkeypatch.setattr(files, "PART", 5 << 20)
+    fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    fs.mkdirs("halves", exist_ok=True)
+    done = []
+
+    def fails(data: bytes) -> bytes:
+        if done:
+            raise RuntimeError("halfway")
+        done.append(data)
+        return bytes(100 << 20)
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        through(shard, "s3://halves/out", fails)
+    assert not fs.exists("halves/out") and not fs.list_multipart_uploads("halves")
+
+
+def test_an_object_is_asked_for_once(s3_endpoint, tmp_path, monkeypatch):
+    """Each request takes as long as megabytes do, and each costs."""
+    fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    fs.mkdirs("counted", exist_ok=True)
+    images = [np.random.default_rng(i).bytes(50_000) for i in range(400)]
+    columns = {"image": images, "n": range(400)} | {f"column {i}": [str(i)] * 400 for i in range(10)}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=100)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i, data in enumerate(images):
+            info = tarfile.TarInfo(f"{i}.jpg")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    asked = []
+    read = reading.ShardFile._read
+    monkeypatch.setattr(reading.ShardFile, "_read", lambda self, *at: (asked.append(at), read(self, *at))[1])
+    for name in ("a.parquet", "a.tar"):
+        fs.put(str(tmp_path / name), f"counted/{name}")
+        asked.clear()
+        assert [one.data for one in photographs(f"s3://counted/{name}")] == images
+        assert sum(end - start for start, end in asked) < 1.05 * os.path.getsize(tmp_path / name)
+        assert len(asked) <= 10, asked
