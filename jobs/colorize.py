@@ -39,6 +39,7 @@ from jobs.storage.catalog import Catalog
 from jobs.storage.files import printable, write_bytes
 from jobs.storage.listing import base, listing
 from jobs.storage.output import Kind, Lease, Place
+from jobs.storage.parts import WHOLE
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
@@ -53,7 +54,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     """
     started = time.monotonic()
     out = sys.stderr if config.json else sys.stdout
-    job = config.job
+    job, part = config.job, config.archive_part
     inputs = listing(config.source)
     todo.check_apart(config.source, inputs, job.output)
     weights = _checked(job.weights_file)
@@ -61,13 +62,13 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         weights.check(config.vividness, config.variants)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    place, catalog = Place(job.output), Catalog(job.output)
-    files, refused = identified(inputs, config.format, place.folds_case)
+    place, catalog = Place(job.output), Catalog(job.output, part)
+    files, refused = map(part.rows, identified(inputs, config.format, place.folds_case))
     job = replace(
         job, weights=weights, manifest=weights.manifest, thumbnails=job.thumbnails and len(inputs) <= page.MOST
     )
-    said = todo.decided(files, config.only, config.source) if config.only else None
-    given = (said.hints if said else {}) | (hinted.read(config.hints, files) if config.hints else {})
+    said = todo.decided(files, config.only, config.source, part) if config.only else None
+    given = (said.hints if said else {}) | (hinted.read(config.hints, files, part) if config.hints else {})
     try:
         claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
         if config.dry_run:
@@ -78,7 +79,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         return _dry_run(_wanted(files, given, catalog, job, config, said), refused, job, config, out)
     with contextlib.ExitStack() as held:
         try:
-            lease = held.enter_context(place.claim(*claim))
+            lease = held.enter_context(place.claim(*claim, part))
             if config.format == "parquet":
                 parquet.sweep(catalog, job.output)
             if said:
@@ -89,7 +90,8 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         wanted = _wanted(files, given, catalog, job, config, said)
         done = len(files) - len(wanted)
         again = "left as they are" if config.only else "already done"
-        print(f"{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
+        of_part = f"part {part}: {len(files) + len(refused):,} of " if part != WHOLE else ""
+        print(f"{of_part}{len(inputs):,} inputs, {done:,} {again}, model {weights.model}", file=out, flush=True)
         _say_why(wanted, out)
         before = superseded.coloured(catalog, wanted)
         try:
@@ -107,7 +109,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
             catalog.compact()
         except OSError as error:  # such as a bucket where nothing may be deleted
             print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
-        address = _review(job.output, out) if config.review else None
+        address = _review(job.output, out) if config.review and part == WHOLE else None
     seconds = time.monotonic() - started
     found = summary(catalog, pa.chunked_array([*files["id"].chunks, *refused["id"].chunks], pa.string()))
     print_summary(found, seconds, rate, out)
@@ -115,8 +117,10 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
         print(f"review:      {address}", file=out)
+    elif config.review and part != WHOLE:
+        print(f"review:      when all parts are done, by python -m jobs.review {job.output}", file=out)
     if config.json:
-        found |= {"inputs": len(inputs), "already_done": done, "seconds": seconds}
+        found |= {"inputs": len(files) + len(refused), "already_done": done, "seconds": seconds}
         found |= {"photographs_per_second": rate, "model": weights.model, "settings": job.digest("recolor")}
         print(json.dumps(found | {"photographs": photographs, "catalog": catalog.folder, "review": address}))
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK
@@ -212,7 +216,7 @@ def _colorize_all(
 
     Returns photographs per second, and the reason to stop early where there is one.
     """
-    results = _results(wanted, replace(job, lease=lease.token), config, out)
+    results = _results(wanted, replace(job, hold=lease.hold), config, out)
     waiting, stored, hopeless, unstored = [], time.monotonic(), None, 0
     for digest, settings in job.all_settings.items():
         write_bytes(f"{job.output}/settings/{digest}.json", json.dumps(settings, indent=1).encode())

@@ -10,6 +10,7 @@ from jobs import cli
 from jobs.cli import UsageError
 from jobs.coloring.job import Format, Job
 from jobs.storage.files import absolute
+from jobs.storage.parts import WHOLE, Part
 
 
 @dataclass(slots=True)
@@ -58,6 +59,9 @@ class ColorizeConfig:
     """Write OUTPUT/review/index.html, a page to look at the colours and to decide about each photograph."""
     provenance: bool = True
     """Write into each photograph (XMP) that its colours are machine-made, by which weights, and from which file."""
+    part: str | None = None
+    """One of several parts of the archive, such as 3/16, by the hash of each path, so that up to 16 jobs share it, one
+    after the other or at the same time, here or there, with the same SOURCE and OUTPUT."""
     moved: bool = False
     """Say that the photographs of OUTPUT are now at SOURCE; otherwise an OUTPUT takes those of one SOURCE alone."""
     dry_run: bool = False
@@ -90,8 +94,14 @@ class ColorizeConfig:
             raise UsageError(f"--timeout must be above 0, not {self.timeout}")
         if self.format == "parquet" and (self.variants > 1 or self.confidence_map):
             raise UsageError("--variants and --confidence-map write pictures of their own: choose another --format")
+        if self.format == "parquet" and self.archive_part != WHOLE:
+            raise UsageError("--format parquet puts photographs of several parts into a file: choose it or --part")
         if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:
             raise UsageError(f"--max-error-rate must lie in [0, 1], not {self.max_error_rate}")
+
+    @property
+    def archive_part(self) -> Part:
+        return Part.parse(self.part) if self.part else WHOLE
 
     @property
     def policies(self) -> dict:

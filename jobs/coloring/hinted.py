@@ -6,7 +6,6 @@ until somebody hands in others, or none.
 
 import csv
 import io
-import os
 from collections import defaultdict
 
 import pyarrow as pa
@@ -14,18 +13,20 @@ import pyarrow.compute as pc
 
 from colorize_core.formats import PhotoError
 from jobs.cli import UsageError
+from jobs.coloring.job import source_id
 from jobs.pages import decisions
 from jobs.storage import files
 from jobs.storage.catalog import HINTS
+from jobs.storage.parts import WHOLE, Part
 
 
-def read(uri: str, sources: pa.Table) -> dict[str, list[dict]]:
-    """Entries of the catalogue's column ``hints`` by the ids of their photographs, from a CSV file with the columns
-    path, x, y, color and, if wanted, radius.
+def read(uri: str, sources: pa.Table, part: Part = WHOLE) -> dict[str, list[dict]]:
+    """Entries of the catalogue's column ``hints`` by the ids of their photographs, which belong to ``part``, from a CSV
+    file with the columns path, x, y, color and, if wanted, radius.
 
-    A path is relative to SOURCE, as in ``sources``; x, y and radius are pixels of the upright scan; a color is #rrggbb,
-    or none for what is white, grey or black. A line with a path alone takes back what hints there were. Raises
-    ``UsageError``.
+    A path is relative to SOURCE, as in ``sources``, the part's photographs; x, y and radius are pixels of the upright
+    scan; a color is #rrggbb, or none for what is white, grey or black. A line with a path alone takes back what hints
+    there were. Raises ``UsageError``.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(files.read_bytes(uri).decode("utf-8-sig"), newline="")))
@@ -38,14 +39,14 @@ def read(uri: str, sources: pa.Table) -> dict[str, list[dict]]:
         of_path = found[row["path"]]
         if row["x"] or row["y"] or row["color"]:
             of_path.append(decisions.hint(row, f"{uri}, line {line}"))
-    paths = pa.array([os.fsencode(files.unprintable(path)) for path in found], pa.large_binary())
-    at = pc.index_in(paths, value_set=sources["path"])
-    if lost := [path for path, place in zip(found, at.to_pylist(), strict=True) if place is None]:
+    of_id = {source_id(files.unprintable(path)): path for path in found}
+    ids = pa.array(part.among(of_id), pa.string())
+    if lost := ids.filter(pc.invert(pc.is_in(ids, value_set=sources["id"]))).to_pylist():
         raise UsageError(
-            f"{uri} has hints for {len(lost):,} photographs that SOURCE does not hold, such as {lost[0]}: give paths "
-            "relative to SOURCE"
+            f"{uri} has hints for {len(lost):,} photographs that SOURCE does not hold, such as {of_id[lost[0]]}: give "
+            "paths relative to SOURCE"
         )
-    return dict(zip(sources["id"].take(at).to_pylist(), found.values(), strict=True))
+    return {id: found[of_id[id]] for id in ids.to_pylist()}
 
 
 def hinted(sources: pa.Table, rows: pa.Table, given: dict[str, list[dict]]) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from colorize_core import encoding, triage
 from colorize_core.engine import Precision
 from colorize_core.weights_file import WeightsFile
+from jobs.storage.output import Hold
 
 if TYPE_CHECKING:
     import ray
@@ -44,8 +45,8 @@ class Job:
     """Whether to make those of the review page."""
     run: str
     """Another name for each start of the job."""
-    lease: str = ""
-    """The token of its hold on OUTPUT, where workers are to prove that they see it."""
+    hold: Hold | None = None
+    """On OUTPUT, where workers are to prove that they see it."""
     threads: int = 1
     """To read and write with."""
     on_gpu: bool = False

@@ -50,7 +50,7 @@ class Pipeline(ABC):
 
         die_at_faults()
         self.job = job
-        self.blind = job.lease and preflight.blind(job.output, job.lease)
+        self.blind = job.hold and preflight.blind(job.output, job.hold)
         self.colorizer = Colorizer.from_file(job.weights_file, None if job.on_gpu else "cpu", job.precision)
         cv2.setNumThreads(1)
         self.threads = ThreadPoolExecutor(job.threads)

@@ -6,15 +6,15 @@ import socket
 import time
 
 from jobs.storage.files import read_bytes
-from jobs.storage.output import LEASE
+from jobs.storage.output import Hold
 
 PATIENCE = 20.0  # seconds until a network folder shows on one machine what another has just made
 
 
-def blind(output: str, lease: str) -> str | None:
-    """Why this process cannot work for the job that holds OUTPUT with ``lease``; None where all is well."""
+def blind(output: str, hold: Hold) -> str | None:
+    """Why this process cannot work for the job that has a ``hold`` of OUTPUT; None where all is well."""
     deadline = time.monotonic() + PATIENCE
-    while reason := _missing(output, lease):
+    while reason := _missing(output, hold):
         if time.monotonic() > deadline:
             return (
                 f"the machine {socket.gethostname()} does not see the {output} that this job writes to ({reason}): "
@@ -24,9 +24,9 @@ def blind(output: str, lease: str) -> str | None:
     return None
 
 
-def _missing(output: str, lease: str) -> str | None:
+def _missing(output: str, hold: Hold) -> str | None:
     try:
-        found = json.loads(read_bytes(f"{output}/{LEASE}"))["token"]
+        found = json.loads(read_bytes(f"{output}/{hold.file}"))["token"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return str(error)
-    return None if found == lease else f"its {LEASE} is another job's"
+    return None if found == hold.token else f"its {hold.file} is another job's"

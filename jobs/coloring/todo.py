@@ -12,7 +12,8 @@ from jobs.coloring.job import SUFFIX, Job, container
 from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.files import is_local
-from jobs.storage.output import PARTS
+from jobs.storage.output import FOLDERS
+from jobs.storage.parts import Part
 
 COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints"]
 """Of the catalogue, what decides."""
@@ -26,12 +27,12 @@ def check_apart(source: str, files: pa.Table, output: str) -> None:
             raise UsageError(
                 f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside"
             )
-    for folder in PARTS["archive"]:
+    for folder in FOLDERS["archive"]:
         inside = pc.starts_with(files["uri"], f"{output}/{folder}/".encode())
         if pc.any(inside).as_py() or listing.covers(f"{output}/{folder}", source):
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
     if is_local(source) and is_local(output):  # links may lead there
-        ours = tuple(f"{os.path.realpath(output)}/{part}/" for part in PARTS["archive"])
+        ours = tuple(f"{os.path.realpath(output)}/{part}/" for part in FOLDERS["archive"])
         for folder in pc.unique(pc.replace_substring_regex(files["uri"], "/[^/]*$", "")).to_pylist():
             if f"{os.path.realpath(os.fsdecode(folder))}/".startswith(ours):
                 raise UsageError(f"{os.fsdecode(folder)} leads into {output}: choose another OUTPUT")
@@ -84,9 +85,9 @@ def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
     )
 
 
-def decided(files: pa.Table, only: str, source: str) -> decisions.Said:
-    """What the file says that --only names; the photographs must be among those of the source."""
-    said = decisions.read(only)
+def decided(files: pa.Table, only: str, source: str, part: Part) -> decisions.Said:
+    """What the file says that --only names of a part's photographs; they must be among ``files``, those of SOURCE."""
+    said = decisions.read(only).of(part)
     if lost := Counter(said.decisions.values())[decisions.REDO] - len(marked(files, said.decisions)):
         raise UsageError(
             f"{only} asks to redo {lost:,} photographs that {source} does not hold: give the SOURCE and "

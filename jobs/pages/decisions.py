@@ -9,6 +9,7 @@ from typing import NamedTuple
 from colorize_core.hints import Hint, chroma_of
 from jobs.cli import UsageError
 from jobs.storage import files
+from jobs.storage.parts import Part
 
 KEEP, REJECT, REDO = DECISIONS = "keep", "reject", "redo"
 
@@ -19,6 +20,12 @@ class Said(NamedTuple):
     decisions: dict[str, str]
     hints: dict[str, list[dict]]
     """Entries of the catalogue's column ``hints``, of those of which some were said; an empty list takes back all."""
+
+    def of(self, part: Part) -> "Said":
+        """What was said of a part's photographs."""
+        ids = part.among({*self.decisions, *self.hints})
+        hints = {id: entries for id, entries in self.hints.items() if id in ids}
+        return Said({id: decision for id, decision in self.decisions.items() if id in ids}, hints)
 
 
 def read(uri: str) -> Said:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from jobs.cli import UsageError
 from jobs.storage.files import write_bytes
 from jobs.storage.output import Place, is_content
+from jobs.storage.parts import WHOLE, Part, cover
 
 HINTS = pa.list_(
     pa.struct([("x", pa.float64()), ("y", pa.float64()), ("color", pa.string()), ("radius", pa.float64())])
@@ -45,7 +47,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-_OURS = re.compile(r"/part-(\d{20})(?:-([0-9a-f]{16}))?\.parquet$")  # number; digest, since version 0.2
+# Number; part of the archive, and whether all its rows are there; digest, since version 0.2.
+_OURS = re.compile(r"/part-(\d{20})(?:-(\d+)of(\d+)(-all)?)?(?:-([0-9a-f]{16}))?\.parquet$")
 # Read as indices into those that there are, to save memory.
 _FEW_VALUES = ["status", "kind", "model", "engine", "settings", "decision"]
 
@@ -60,18 +63,27 @@ class Catalog:
     Rows are appended in files of their own, each whole before it has its name; a later row of the same id supersedes
     an earlier one, and ``compact`` leaves one row per id. A file's name has a number, which rises whatever the clock
     does, and the beginning of its content's SHA-256, so that damage is found and nobody else's file taken for ours.
+
+    That of a ``part`` of the archive sees the rows of that part alone, and its files say so in their names; several
+    drivers may write, each a part that no other one has.
     """
 
-    def __init__(self, output: str):
+    def __init__(self, output: str, part: Part = WHOLE):
         self.folder = f"{output}/catalog"
         self.place = Place(output)
+        self.part = part
 
     def append(self, rows: pa.Table) -> None:
+        self._append(rows, whole=False)
+
+    def _append(self, rows: pa.Table, whole: bool) -> None:
+        """``whole`` says that these are all the rows of the part."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows.select(SCHEMA.names).cast(SCHEMA), sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
-        last = max((_name(path)[0] for path in self._files()), default=0)
-        name = f"part-{last + 1:020d}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
+        last = max((file.number for file in self._files(WHOLE)), default=0)
+        part = "" if self.part == WHOLE else f"-{self.part.name}{'-all' if whole else ''}"
+        name = f"part-{last + 1:020d}{part}-{hashlib.sha256(data).hexdigest()[:16]}.parquet"
         write_bytes(f"{self.folder}/{name}", data, lasting=True)
 
     def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:
@@ -92,26 +104,25 @@ class Catalog:
     def _tables(self, columns: list[str]) -> list[pa.Table]:
         for attempt in range(5):
             try:
-                return [self._table(path, columns) for path in self._files()]
+                return [self.part.rows(self._table(file, columns)) for file in self._files()]
             except FileNotFoundError:  # a job has compacted the catalogue since it was listed
                 if attempt == 4:
                     raise
         raise AssertionError("unreachable")
 
-    def _table(self, path: str, columns: list[str]) -> pa.Table:
-        data = self.place.fs.cat_file(path)
-        digest = _name(path)[1]
+    def _table(self, file: "_File", columns: list[str]) -> pa.Table:
+        data = self.place.fs.cat_file(file.path)
         try:
-            if digest and not is_content(digest)(data):
+            if file.digest and not is_content(file.digest)(data):
                 raise ValueError("its content does not fit its name")
             there = pq.read_schema(pa.BufferReader(data)).names  # an earlier version wrote fewer columns
             few = [name for name in _FEW_VALUES if name in there]
-            file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
-            return _complete(file.read([name for name in columns if name in there]), columns)
+            table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
+            return _complete(table.read([name for name in columns if name in there]), columns)
         except (ValueError, OSError, KeyError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())
             raise Damaged(
-                f"{self.folder}/{path.rpartition('/')[2]} is damaged ({reason}): bring it back from a copy, or let "
+                f"{self.folder}/{file.name} is damaged ({reason}): bring it back from a copy, or let "
                 f"`colorize verify {self.place.uri} --mend` put it aside, after which the photographs that only it "
                 "names are coloured again"
             ) from error
@@ -119,11 +130,11 @@ class Catalog:
     def damaged(self) -> list[str]:
         """The paths of files that are not what was written."""
         found = []
-        for path in self._files():
+        for file in self._files():
             try:
-                self._table(path, ["id"])
+                self._table(file, ["id"])
             except Damaged:
-                found.append(path)
+                found.append(file.path)
         return found
 
     def decide(self, decisions: dict[str, str]) -> None:
@@ -139,33 +150,61 @@ class Catalog:
     @property
     def state(self) -> str:
         """Another one whenever rows were added; empty where there are none."""
-        return ",".join(path.rpartition("/")[2] for path in self._files())
+        return ",".join(file.name for file in self._files())
 
     def compact(self) -> None:
-        """Leave one file with one row per input."""
+        """Leave one file with one row per input. Of a part that is one of its own; a file that others have a share in
+        goes with the last of them, once each has all its rows in a later one.
+        """
         files = self._files()
-        if len(files) > 1:
-            self.append(self.read())
-            for path in files:
-                self.place.remove(path, partial(_is_ours, path))
+        if all(file.part == self.part for file in files) and len(files) < 2:
+            return
+        self._append(self.read(), whole=True)
+        for file in files:
+            if self.part.covers(file.part):
+                self.place.remove(file.path, partial(_is_ours, file))
+        there = self._files(WHOLE)
+        for file in there:
+            later = [other.part for other in there if other.whole and other.number > file.number]
+            if file.part != self.part and cover(later, file.part):
+                self.place.remove(file.path, partial(_is_ours, file))
 
-    def _files(self) -> list[str]:
-        """In the order in which they were written; others in the folder are left alone."""
-        return [path for path in self.place.files("catalog") if _OURS.search(path)]
+    def _files(self, part: Part | None = None) -> list["_File"]:
+        """Those with a share in a part, this one's by default, in the order in which they were written; others in the
+        folder are left alone.
+        """
+        part = part or self.part
+        found = [_file(path) for path in self.place.files("catalog") if _OURS.search(path)]
+        return [file for file in found if file.part.overlaps(part)]
 
 
-def _name(path: str) -> tuple[int, str]:
-    """The number and the digest in a file's name; an earlier version had no digests."""
+class _File(NamedTuple):
+    """What its name says."""
+
+    path: str
+    number: int
+    part: Part
+    whole: bool
+    """Whether it has all rows of a part that there were when it was written."""
+    digest: str
+    """Empty where an earlier version wrote it."""
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def _file(path: str) -> _File:
     found = _OURS.search(path)
     assert found, path
-    return int(found[1]), found[2] or ""
+    part = Part(int(found[2]), int(found[3])) if found[2] else WHOLE
+    return _File(path, int(found[1]), part, bool(found[4]), found[5] or "")
 
 
-def _is_ours(path: str, data: bytes) -> bool:
+def _is_ours(file: _File, data: bytes) -> bool:
     """By the digest in its name, or, of an earlier version, by its columns."""
-    digest = _name(path)[1]
-    if digest:
-        return is_content(digest)(data)
+    if file.digest:
+        return is_content(file.digest)(data)
     return {"id", "source_version", "output_sha256", "settings"} <= set(pq.read_schema(pa.BufferReader(data)).names)
 
 

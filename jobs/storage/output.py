@@ -1,15 +1,17 @@
 """A place that a job writes to, an archive's OUTPUT or a training run's folder: claimed before it is written, by one
-job at a time; and the only code of the project that deletes.
+job at a time, or in parts by one each; and the only code of the project that deletes.
 
 ``colorize.json`` says what a place is and of which SOURCE; it stays. ``colorize.lease`` says which job works there
-now; it is renewed every few seconds and removed in the end. A job that finds another one's lease goes by whether that
-still changes, or, on the same machine, by whether its process still lives: no two machines' clocks are compared.
+now, ``colorize.lease.3of16`` which works on that part of it; it is renewed every few seconds and removed in the end. A
+job that finds another one's lease, of a part that overlaps its own, goes by whether that still changes, or, on the same
+machine, by whether its process still lives: no two machines' clocks are compared.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -18,19 +20,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fsspec.core import url_to_fs
 
 from jobs.cli import UsageError
 from jobs.storage.files import UNFINISHED, file_system, is_local, unprintable, write_bytes
+from jobs.storage.parts import WHOLE, Part
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
 BEAT = 5.0  # seconds between two renewals of a lease
+_LEASES = re.compile(rf"/{re.escape(LEASE)}(?:\.(\d+)of(\d+))?$")
 DEAD = 4 * BEAT  # seconds after which a lease that has not changed is that of a job which has ended
 
 Kind = Literal["archive", "run"]
-PARTS: dict[Kind, tuple[str, ...]] = {
+FOLDERS: dict[Kind, tuple[str, ...]] = {
     "archive": ("images", "variants", "confidence", "parquet", "catalog", "settings", "review", "iiif"),
     "run": ("",),
 }
@@ -71,33 +75,48 @@ class Place:
                     "where the photographs have only moved, say so with --moved"
                 )
         elif not adopted:
-            for part in PARTS[kind]:
-                path = f"{self.root}/{part}".rstrip("/")
+            for folder in FOLDERS[kind]:
+                path = f"{self.root}/{folder}".rstrip("/")
                 self.fs.invalidate_cache(path)
                 if self.fs.exists(path) and (not self.fs.isdir(path) or self._holds_anything(path)):
+                    if self.marker:  # the job of another part has begun meanwhile
+                        return self.check(kind, source, moved)
                     raise UsageError(
-                        f"{self.uri}/{part}".rstrip("/") + " is there already, and was not made by this program: "
+                        f"{self.uri}/{folder}".rstrip("/") + " is there already, and was not made by this program: "
                         "choose another place, so that nothing there is replaced"
                     )
 
     @contextlib.contextmanager
-    def claim(self, kind: Kind, source: str, moved: bool = False, adopted: bool = False) -> Iterator["Lease"]:
+    def claim(
+        self, kind: Kind, source: str, moved: bool = False, adopted: bool = False, part: Part = WHOLE
+    ) -> Iterator["Lease"]:
         """Hold the place for a job over ``source``. Raises ``UsageError`` as ``check`` and ``hold`` do, and ``OSError``
         where nothing can be written.
         """
         self.check(kind, source, moved, adopted)
         self._make()
-        with self.hold() as lease:
-            self._sweep()
-            marker = self.marker or {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-            if marker.get("source") != source:
-                write_bytes(f"{self.uri}/{MARKER}", json.dumps(marker | {"source": source}, indent=1).encode())
+        with self.hold(part) as lease:
+            if part == WHOLE:  # what is unfinished may be that of another part's job, which is at work
+                self._sweep()
+            self._mark(kind, source, moved)
             yield lease
 
+    def _mark(self, kind: Kind, source: str, moved: bool) -> None:
+        new = {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        marker = self.marker
+        if marker and marker["source"] == source:
+            return
+        data = json.dumps((marker or new) | {"source": source}, indent=1).encode()
+        try:
+            write_bytes(f"{self.uri}/{MARKER}", data, new=marker is None)
+        except FileExistsError:  # the job of another part was faster
+            self.check(kind, source, moved)
+
     @contextlib.contextmanager
-    def hold(self) -> Iterator["Lease"]:
-        """Be the only job that works on a place of ours. Raises ``UsageError`` where another one does."""
-        lease = Lease(self)
+    def hold(self, part: Part = WHOLE) -> Iterator["Lease"]:
+        """Be the only job that works on a place of ours, or on a part of it. Raises ``UsageError`` where another one
+        does."""
+        lease = Lease(self, part)
         lease.take()
         try:
             yield lease
@@ -189,32 +208,59 @@ def is_content(sha256: str) -> Callable[[bytes], bool]:
     return lambda data: hashlib.sha256(data).hexdigest().startswith(sha256)
 
 
-class Lease:
-    """A job's hold of a place, renewed by a thread until ``give_up``."""
+class Hold(NamedTuple):
+    """What proves that a job holds a place."""
 
-    def __init__(self, place: Place):
-        self.place, self.token, self.beats = place, uuid.uuid4().hex, 0
-        self.uri, self.path = f"{place.uri}/{LEASE}", f"{place.root}/{LEASE}"
+    file: str
+    """Of the place, which has the token in it."""
+    token: str
+
+
+class Lease:
+    """A job's hold of a place, or of a part of it, renewed by a thread until ``give_up``."""
+
+    def __init__(self, place: Place, part: Part = WHOLE):
+        self.place, self.part, self.token, self.beats = place, part, uuid.uuid4().hex, 0
+        name = LEASE if part == WHOLE else f"{LEASE}.{part.name}"
+        self.uri, self.path = f"{place.uri}/{name}", f"{place.root}/{name}"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True)
 
+    @property
+    def hold(self) -> Hold:
+        return Hold(self.uri.rpartition("/")[2], self.token)
+
     def take(self) -> None:
-        """Raises ``UsageError`` where another job holds the place."""
-        found = self._read()
-        if found is not None and self._is_alive(found):
-            raise UsageError(
-                f"another job works on {self.place.uri} (process {found.get('process')} on {found.get('machine')}): "
-                "wait for its end, or stop it"
-            )
-        if found is not None:
-            self._remove(found)
+        """Raises ``UsageError`` where another job holds the place, or some of the same part."""
+        self._see_to_others()
         if not self._create():
             raise UsageError(f"another job has just begun to work on {self.place.uri}: wait for its end, or stop it")
         self._thread.start()
+        try:
+            self._see_to_others()  # of two jobs of overlapping parts that begin at the same time, one goes on, or none
+        except UsageError:
+            self.give_up()
+            raise
+
+    def _see_to_others(self) -> None:
+        """Remove the leases of jobs that have ended."""
+        for path in self.place.files(""):
+            of = _LEASES.search(path)
+            part = Part(int(of[1]), int(of[2])) if of and of[1] else WHOLE
+            found = self._read(path) if of and part.overlaps(self.part) else None
+            if found is None or found.get("token") == self.token:
+                continue
+            if self._is_alive(path, found):
+                which = self.place.uri if part == WHOLE else f"part {part} of {self.place.uri}"
+                raise UsageError(
+                    f"another job works on {which} (process {found.get('process')} on {found.get('machine')}): "
+                    "wait for its end, or stop it"
+                )
+            self._remove(path, found)
 
     def check(self) -> None:
         """Raise ``UsageError`` where another job has taken the place since, as it may where this one was suspended."""
-        found = self._read()
+        found = self._read(self.path)
         if not found or found.get("token") != self.token:
             raise UsageError(f"another job has taken {self.place.uri} while this one was held up: it goes on there")
 
@@ -223,7 +269,7 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         with contextlib.suppress(Exception):  # S3's errors are of many kinds; a lease that stays is found dead
-            self._remove({"token": self.token})
+            self._remove(self.path, {"token": self.token})
 
     def _renew(self) -> None:
         while not self._ended.wait(BEAT):
@@ -236,16 +282,16 @@ class Lease:
         said = {"token": self.token, "beats": self.beats, "machine": socket.gethostname(), "process": os.getpid()}
         return json.dumps(said | {"born": _born(os.getpid()), "boot": _boot()}).encode()
 
-    def _read(self) -> dict | None:
-        """What the lease says; nothing where it is not whole, as a full disk may leave it."""
+    def _read(self, path: str) -> dict | None:
+        """What a lease says; nothing where it is not whole, as a full disk may leave it."""
         try:
-            return json.loads(self.place.fs.cat_file(self.path))
+            return json.loads(self.place.fs.cat_file(path))
         except FileNotFoundError:
             return None
         except ValueError:
             return {}
 
-    def _is_alive(self, found: dict) -> bool:
+    def _is_alive(self, path: str, found: dict) -> bool:
         if (found.get("machine"), found.get("boot")) == (socket.gethostname(), _boot()):
             return _lives(found["process"]) and _born(found["process"]) == found["born"]
         where = found.get("machine", "another machine")
@@ -253,7 +299,7 @@ class Lease:
         deadline = time.monotonic() + DEAD
         while time.monotonic() < deadline:
             time.sleep(BEAT / 5)
-            if self._read() != found:
+            if self._read(path) != found:
                 return True
         return False
 
@@ -273,17 +319,17 @@ class Lease:
                 os.remove(written)
         with contextlib.suppress(FileExistsError), self.place.fs.open(self.path, "xb") as file:
             file.write(self._content())
-        found = self._read()
+        found = self._read(self.path)
         return found is not None and found.get("token") == self.token
 
-    def _remove(self, found: dict) -> None:
+    def _remove(self, path: str, found: dict) -> None:
         def is_the_same(data: bytes) -> bool:
             try:
                 return json.loads(data).get("token") == found.get("token")
             except ValueError:
                 return not found
 
-        self.place.remove(self.path, is_the_same)
+        self.place.remove(path, is_the_same)
 
 
 def _lives(process: int) -> bool:

@@ -561,7 +561,7 @@ def test_a_name_that_no_file_can_have_is_the_photograph_s_own(tmp_path):
 def test_a_worker_that_does_not_see_output_ends_the_job(scans, tmp_path, monkeypatch):
     """As one on another machine does, where OUTPUT is a folder of that machine."""
     monkeypatch.setattr(preflight, "PATIENCE", 0.0)
-    told = replace(job(scans, tmp_path / "out"), lease="ours")
+    told = replace(job(scans, tmp_path / "out"), hold=output.Hold(output.LEASE, "ours"))
     for content in (None, "{", '{"token": "another"}'):
         if content:
             files.write_bytes(f"{told.output}/{output.LEASE}", content.encode())

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.storage.catalog import SCHEMA, Catalog, Damaged
+from jobs.storage.parts import WHOLE, Part
 
 
 def rows(*pairs) -> pa.Table:
@@ -114,3 +115,58 @@ def test_decisions_are_kept_until_the_photograph_is_done_again(tmp_path):
     catalog.compact()
     found = catalog.read(["id", "decision"]).sort_by("id").to_pylist()
     assert [row["decision"] for row in found] == ["keep", None, None, None]
+
+
+LOW, HIGH = "0" * 32, "f" * 32  # ids of the first and of the last part
+
+
+def names(tmp_path) -> list[str]:
+    return sorted(path.name.rpartition("-")[0] for path in (tmp_path / "catalog").iterdir())
+
+
+def test_a_part_sees_its_own_rows_and_leaves_those_of_others_alone(tmp_path):
+    whole, first, second = (Catalog(str(tmp_path), part) for part in (WHOLE, Part(1, 2), Part(2, 2)))
+    whole.append(rows((LOW, "error"), (HIGH, "error")))
+    assert current(first) == {LOW: "error"} and current(second) == {HIGH: "error"}
+    first.append(rows((LOW, "ok")))
+    second.append(rows((HIGH, "ok")))
+    assert current(first) == {LOW: "ok"} and current(second) == {HIGH: "ok"}
+    assert current(whole) == {LOW: "ok", HIGH: "ok"}, "as one"
+    first.decide({LOW: "keep", HIGH: "reject"})
+    assert whole.read(["id", "decision"]).sort_by("id").to_pylist() == [
+        {"id": LOW, "decision": "keep"}, {"id": HIGH, "decision": None}
+    ]  # fmt: skip
+    whole.append(rows((LOW, "skipped")))
+    assert current(first) == {LOW: "skipped"}, "the later one counts, whoever wrote it"
+
+
+def test_the_last_part_removes_what_all_had_a_share_in(tmp_path):
+    whole = Catalog(str(tmp_path))
+    whole.append(rows((LOW, "error"), (HIGH, "error")))
+    quarters = [Catalog(str(tmp_path), Part(number, 4)) for number in range(1, 5)]
+    quarters[0].append(rows((LOW, "ok")))
+    for catalog in quarters:
+        assert "part-00000000000000000001" in names(tmp_path)
+        catalog.compact()
+    assert [name.partition("-")[2][20:] for name in names(tmp_path)] == [f"-{n}of4-all" for n in (1, 2, 3, 4)]
+    assert current(whole) == {LOW: "ok", HIGH: "error"}
+    found = pq.read_table(tmp_path / "catalog").sort_by("id").to_pylist()
+    assert [row["status"] for row in found] == ["ok", "error"], "readers of the bare files see one row per input"
+    before = names(tmp_path)
+    for catalog in quarters:
+        catalog.compact()
+    assert names(tmp_path) == before, "nothing is written twice"
+    Catalog(str(tmp_path), Part(1, 2)).compact()
+    assert len(names(tmp_path)) == 3 and current(whole) == {LOW: "ok", HIGH: "error"}
+    whole.compact()
+    assert len(names(tmp_path)) == 1 and current(whole) == {LOW: "ok", HIGH: "error"}
+
+
+def test_what_was_written_after_a_part_was_done_stays(tmp_path):
+    whole, first, second = (Catalog(str(tmp_path), part) for part in (WHOLE, Part(1, 2), Part(2, 2)))
+    whole.append(rows((HIGH, "error")))
+    first.compact()
+    whole.append(rows((LOW, "ok"), (HIGH, "error")))
+    second.append(rows((HIGH, "ok")))
+    second.compact()
+    assert current(whole) == {LOW: "ok", HIGH: "ok"}

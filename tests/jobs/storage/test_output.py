@@ -14,6 +14,9 @@ import pytest
 from jobs.cli import UsageError
 from jobs.storage import output
 from jobs.storage.output import LEASE, MARKER, Place, is_content
+from jobs.storage.parts import WHOLE, Part
+
+marker = Place.marker
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +148,40 @@ def test_a_lease_is_renewed(place):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         lease.check()
+
+
+def test_jobs_of_parts_that_overlap_exclude_each_other(place):
+    with place.claim("archive", "/a", part=Part(3, 16)):
+        for part in (WHOLE, Part(3, 16), Part(1, 4), Part(5, 32)):
+            refused = pytest.raises(UsageError, match=f"another job works on part 3/16 of {place.uri} .process")
+            with refused, place.claim("archive", "/a", part=part):
+                pass
+        with place.claim("archive", "/a", part=Part(4, 16)), place.claim("archive", "/a", part=Part(2, 4)):
+            pass
+    with place.claim("archive", "/a"), pytest.raises(UsageError, match=f"another job works on {place.uri} "):
+        place.hold(Part(4, 16)).__enter__()
+    assert [path.rpartition("/")[2] for path in place.files("")] == [MARKER]
+
+
+def test_of_two_parts_that_begin_a_place_with_different_photographs_one_works(place, monkeypatch):
+    """The other one saw no marker when it looked."""
+    with place.claim("archive", "/a", part=Part(1, 2)):
+        looked = [None, None]
+        monkeypatch.setattr(Place, "marker", property(lambda self: looked.pop() if looked else marker.__get__(self)))
+        with pytest.raises(UsageError, match="holds the results of /a, not of /b"):
+            place.claim("archive", "/b", part=Part(2, 2)).__enter__()
+        assert not looked
+
+
+def test_a_part_leaves_alone_what_another_one_may_be_writing(tmp_path):
+    place, begun = Place(str(tmp_path / "out")), tmp_path / "out/catalog/.colorize-0123456789abcdef"
+    with place.claim("archive", "/a", part=Part(1, 2)):
+        begun.parent.mkdir()
+        begun.write_bytes(b"PAR1")
+        with place.claim("archive", "/a", part=Part(2, 2)):
+            assert begun.exists()
+    with place.claim("archive", "/a"):
+        assert not begun.exists()
 
 
 def test_only_what_proves_to_be_ours_is_deleted(place):
