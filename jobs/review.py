@@ -17,6 +17,7 @@ from jobs.cli import UsageError
 from jobs.pages import iiif
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
+from jobs.storage.catalog_stream import CatalogStream
 from jobs.storage.files import absolute, write_bytes
 from jobs.storage.output import Place
 
@@ -82,6 +83,11 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
 def _serve(config: ReviewConfig, output: str) -> None:
     from jobs.serving import server  # the network, which nothing else here needs
 
+    if CatalogStream(Catalog(output)).more_than(page.MOST):
+        raise UsageError(
+            f"{output} has more photographs than the {page.MOST:,} that a page can show, so it cannot be served: open "
+            f"{output}/review/index.html, which shows a sample, export the decisions, and give them to --only"
+        )
     try:
         server.run(output, config.weights, config.port)
     except OSError as error:

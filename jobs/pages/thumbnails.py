@@ -1,4 +1,4 @@
-"""The small pictures of the review page: jobs.colorize makes them while a photograph is in memory and keeps them in
+"""The pictures of the review page: jobs.colorize makes them while a photograph is in memory and keeps them in
 OUTPUT/review/made until the page is written; those that are missing then are made from what is stored.
 """
 
@@ -21,6 +21,7 @@ from jobs.storage import files
 from jobs.storage.output import Place
 
 SIDE = 320  # pixels, the longer side
+LARGER = 1000  # of a copy to look closer at
 QUALITY = 80  # of their JPEG
 CAPTION = 1000  # characters
 MADE = "review/made"
@@ -43,19 +44,31 @@ def of_pixels(rgb: np.ndarray, exif: bytes | None) -> Thumbnail:
 
 def of_file(data: bytes) -> Thumbnail:
     """Of the first page of what is stored. Raises Pillow's errors, ``OSError`` mostly, for what it cannot read."""
+    rgb, caption = _read(data, SIDE)
+    return {"jpeg": _jpeg(rgb), "caption": caption}
+
+
+def with_larger(data: bytes) -> tuple[Thumbnail, bytes]:
+    """The same, and a JPEG that is large enough for a screen."""
+    rgb, caption = _read(data, LARGER)
+    return {"jpeg": _jpeg(rgb), "caption": caption}, _jpeg(rgb, LARGER)
+
+
+def _read(data: bytes, side: int) -> tuple[np.ndarray, str]:
+    """sRGB, (H, W, 3) uint8, of at least twice the ``side`` where there is as much; and the caption."""
     with pillow_set_up(), Image.open(io.BytesIO(data)) as image:
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded at a part of its size
+        image.draft("RGB", (2 * side, 2 * side))  # a large JPEG is decoded at a part of its size
         upright = ImageOps.exif_transpose(image)  # a JPEG is stored as its scan lay
-        return {"jpeg": _jpeg(np.asarray(upright.convert("RGB"))), "caption": _caption(image.getexif())}
+        return np.asarray(upright.convert("RGB")), _caption(image.getexif())
 
 
-def _jpeg(rgb: np.ndarray) -> bytes:
-    step = max(1, max(rgb.shape) // (4 * SIDE))  # of a large one not all is read
+def _jpeg(rgb: np.ndarray, side: int = SIDE) -> bytes:
+    step = max(1, max(rgb.shape) // (4 * side))  # of a large one not all is read
     small = rgb[::step, ::step]
-    while max(small.shape) >= 2 * SIDE:  # halves are exact averages, and fast
+    while max(small.shape) >= 2 * side:  # halves are exact averages, and fast
         height, width = (max(1, n // 2) for n in small.shape[:2])
         small = cv2.resize(small[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-    scale = min(1, SIDE / max(small.shape))
+    scale = min(1, side / max(small.shape))
     small = cv2.resize(small, [max(1, round(scale * n)) for n in small.shape[1::-1]], interpolation=cv2.INTER_LINEAR)
     return bytes(imagecodecs.jpeg8_encode(Photo(small).rgb_8bit, level=QUALITY))
 

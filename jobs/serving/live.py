@@ -12,7 +12,7 @@ from colorize_core.hints import Hint
 from jobs.coloring import hinted
 from jobs.machine import admission
 from jobs.pages import decisions
-from jobs.storage import files
+from jobs.storage import files, shards
 
 WARM = 4  # photographs that are kept decoded
 LARGEST = 2048  # pixels, the longer side of what is looked at
@@ -72,7 +72,8 @@ class Live:
 
 
 def _read(uri: str) -> _Warm:
-    data = files.read_bytes(uri, most=8 * photo.MAX_PIXELS)
+    within = shards.apart(uri)
+    data = shards.read_one(*within) if within else files.read_bytes(uri, most=8 * photo.MAX_PIXELS)
     first = photo.measure(data)[0]
     with admission.for_pixels().reserve(12 * first.width * first.height * first.bits // 8):
         grey = next(photo.pages(data)).grey

@@ -61,7 +61,8 @@ class Server:
 
     def _look(self) -> None:
         """At what the page has, now."""
-        self.scripts = set(pc.unique(page.having(f"{self.output}/review")["script"]).to_pylist())
+        stored = page.having(f"{self.output}/review")
+        self.scripts, self.larger = (set(pc.unique(stored[name]).to_pylist()) for name in ("script", "larger"))
         self.vividness = {
             settings: applying.settings(self.output, settings).get("vividness")
             for settings in {row["settings"] for row in self.saved.rows.values()}
@@ -77,6 +78,7 @@ class Server:
                 web.get(at, self._page),
                 web.get(at + "{part}", self._part),
                 web.get(at + "thumbnails/{script}.js", self._thumbnails),
+                web.get(at + "pictures/{larger}.jpg", self._larger),
                 web.get(at + "picture/{id}", self._picture),
                 web.get(at + "likeliest/{id}", self._likeliest),
                 web.post(at + "live/{id}", self._coloured),
@@ -177,6 +179,12 @@ class Server:
         if (script := request.match_info["script"]) not in self.scripts:
             raise web.HTTPNotFound
         return _script(await asyncio.to_thread(files.read_bytes, f"{self.output}/review/thumbnails/{script}.js"))
+
+    async def _larger(self, request: web.Request) -> web.Response:
+        if (name := request.match_info["larger"]) not in self.larger:
+            raise web.HTTPNotFound
+        body = await asyncio.to_thread(files.read_bytes, f"{self.output}/review/pictures/{name}.jpg")
+        return web.Response(body=body, content_type="image/jpeg")
 
     async def _picture(self, request: web.Request) -> web.Response:
         uri = self._row(request)["output"]

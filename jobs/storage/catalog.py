@@ -118,14 +118,18 @@ class Catalog:
             there = pq.read_schema(pa.BufferReader(data)).names  # an earlier version wrote fewer columns
             few = [name for name in _FEW_VALUES if name in there]
             table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
-            return _complete(table.read([name for name in columns if name in there]), columns)
+            return complete(table.read([name for name in columns if name in there]), columns)
         except (ValueError, OSError, KeyError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())
-            raise Damaged(
-                f"{self.folder}/{file.name} is damaged ({reason}): bring it back from a copy, or let "
-                f"`colorize verify {self.place.uri} --mend` put it aside, after which the photographs that only it "
-                "names are coloured again"
-            ) from error
+            raise self.damage(file.path, error) from error
+
+    def damage(self, path: str, error: Exception) -> Damaged:
+        """What is to be said of a file that cannot be read."""
+        reason = " ".join(str(error).split())
+        return Damaged(
+            f"{self.folder}/{path.rpartition('/')[2]} is damaged ({reason}): bring it back from a copy, or let "
+            f"`colorize verify {self.place.uri} --mend` put it aside, after which the photographs that only it names "
+            "are coloured again"
+        )
 
     def damaged(self) -> list[str]:
         """The paths of files that are not what was written."""
@@ -151,6 +155,11 @@ class Catalog:
     def state(self) -> str:
         """Another one whenever rows were added; empty where there are none."""
         return ",".join(file.name for file in self._files())
+
+    @property
+    def paths(self) -> list[str]:
+        """Of its files, in the order in which they were written."""
+        return [file.path for file in self._files()]
 
     def compact(self) -> None:
         """Leave one file with one row per input. Of a part that is one of its own; a file that others have a share in
@@ -213,7 +222,7 @@ def without_details(reason: str) -> str:
     return re.sub(r"\(.*?\)(?=[:;])|[\d.,]+", "", reason)
 
 
-def _complete(table: pa.Table, columns: list[str]) -> pa.Table:
+def complete(table: pa.Table, columns: list[str]) -> pa.Table:
     """With nulls for columns that an earlier version did not write."""
     for name in set(columns) - set(table.column_names):
         kind = pa.dictionary(pa.int32(), pa.string()) if name in _FEW_VALUES else SCHEMA.field(name).type

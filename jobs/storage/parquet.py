@@ -6,19 +6,22 @@ The column ``image`` is a struct {bytes, path}, which Hugging Face Datasets and 
 import hashlib
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.storage.catalog import Catalog
-from jobs.storage.files import printable, write_bytes
+from jobs.storage.files import plain_errors, printable, write_bytes
 from jobs.storage.output import Place, is_content
 
 _OURS = re.compile(r"/part-([0-9a-f]{32})\.parquet$")  # digest of the content
 
+AT_A_TIME = 16  # photographs that a reader has in memory
 FILE_BYTES = 128 << 20  # of photographs in a file, unless a single one is larger
 
 SCHEMA = pa.schema(
@@ -80,6 +83,18 @@ def _write(folder: str, table: pa.Table) -> str:
     uri = f"{folder}/part-{hashlib.sha256(data).hexdigest()[:32]}.parquet"
     write_bytes(uri, data)
     return uri
+
+
+def photographs(uri: str, ids: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Those of a file that have these ids, with what they hold. Raises ``OSError``, ``pa.ArrowInvalid``."""
+    with plain_errors(), fsspec.open(uri, "rb") as opened:
+        file, wanted = pq.ParquetFile(opened), pa.array(ids)
+        for group in range(file.num_row_groups):
+            if not pc.any(pc.is_in(file.read_row_group(group, ["id"])["id"], value_set=wanted)).as_py():
+                continue
+            for some in file.iter_batches(AT_A_TIME, row_groups=[group], columns=["id", "image"]):
+                for row in some.filter(pc.is_in(some["id"], value_set=wanted)).to_pylist():
+                    yield row["id"], row["image"]["bytes"]
 
 
 def is_named_by_us(path: str) -> bool:

@@ -37,7 +37,7 @@ Object.assign(home, {
     keeping = Promise.all([keeping, kept]);
     return true;
   },
-  picture: (row) => (/\.(png|jpe?g)$/i.test(file(row) ?? "") ? `picture/${data.id[row]}` : null),
+  picture: (row) => larger(row) ?? (opens(row) ? `picture/${data.id[row]}` : null),
   originals: (row) => [
     ["Original", source(row)],
     ["Colour", element("a", { href: `picture/${data.id[row]}`, target: "_blank", rel: "noopener" }, file(row))],

@@ -34,7 +34,10 @@ function element(tag, properties = {}, ...children) {
 // ---- rows
 
 const value = (column, row) => column.values[column.of[row]] ?? null;
-const path = (row) => [value(data.folder, row), data.name[row]].filter(Boolean).join("/");
+const path = (row) => {
+  const folder = value(data.folder, row); // a shard's ends with its mark
+  return folder.endsWith("#") ? folder + data.name[row] : [folder, data.name[row]].filter(Boolean).join("/");
+};
 const status = (row) => value(data.status, row);
 const source = (row) => data.root + path(row);
 
@@ -43,12 +46,19 @@ const size = (row) => `${count(data.width[row])} × ${count(data.height[row])}`;
 // Where a photograph's file is, or null: relative to OUTPUT where it lies in there.
 const file = (row) => value(data.file, row)?.replaceAll("\0", path(row)) ?? null;
 
+// Whether a browser shows its file: not a TIFF, nor one that lies in a file with others.
+const opens = (row) => /\.(png|jpe?g)$/i.test(file(row) ?? "") && !inShard(file(row));
+const larger = (row) => (data.larger[row] ? `pictures/${data.larger[row]}.jpg` : null);
+const unmarked = (folder) => folder.replace(/#$/, "");
+const inShard = (place) => /\.(tar|parquet)#/.test(place);
+
 // Decisions are about a certain picture: what is coloured again is undecided.
 const key = (row) => data.id[row].slice(0, 8) + (data.digest[row] ?? "");
 const decision = (row) => decided[key(row)] ?? value(data.decision, row);
 
 // An address that a browser can open, or null. Bytes that are not UTF-8 are escaped in the catalogue.
 function address(place) {
+  if (inShard(place)) return null;
   if (/^https?:/.test(place)) return place;
   if (/^\w+:\/\//.test(place)) return null;
   const encoded = place.split("/").map(encodeURIComponent).join("/").replace(/%5Cudc([89a-f][0-9a-f])/g, "%$1");
@@ -82,7 +92,7 @@ const home = {
       return false;
     }
   },
-  picture: (row) => (/\.(png|jpe?g)$/i.test(file(row) ?? "") ? address(file(row)) : null),
+  picture: (row) => larger(row) ?? (opens(row) ? address(file(row)) : null),
   originals: (row) => [["Original", link(source(row), source(row))], ["Colour", link(file(row), file(row))]],
   likeliest: () => null,
   hinted() {},
@@ -107,6 +117,7 @@ function showDecisions() {
   for (const button of document.querySelectorAll("[data-export]")) button.disabled = !total;
   for (const button of document.querySelectorAll("[data-decision]"))
     button.setAttribute("aria-pressed", viewer.open && decision(chosen[current]) === button.dataset.decision);
+  showEstimate();
 }
 
 function exported(format) {
@@ -153,6 +164,7 @@ const searchable = (text) => text.normalize("NFC").toLowerCase();
 
 function choose() {
   const { search, show, order, folder } = form.elements;
+  order.disabled = show.value === "random"; // or those by chance would not be judged as they come
   const wanted = searchable(search.value.trim()), shown = SHOWN[show.value];
   const inside = data.folder.values.map((name) => !folder.value || `${name}/`.startsWith(`${folder.value}/`));
   const before = chosen[current];
@@ -163,7 +175,7 @@ function choose() {
       inside[data.folder.of[row]] && (!wanted || searchable(path(row)).includes(wanted))
     )
       chosen.push(row);
-  const keys = new Map(chosen.map((row) => [row, ORDERS[order.value](row)]));
+  const keys = new Map(chosen.map((row) => [row, ORDERS[order.disabled ? "random" : order.value](row)]));
   chosen.sort((a, b) => keys.get(a) - keys.get(b) || a - b);
   current = Math.max(0, chosen.indexOf(before));
   list.hidden = !shown;
@@ -180,13 +192,14 @@ function chooseFromTop() {
 
 function showReasons() {
   const groups = Map.groupBy(chosen, (row) => value(data.reason, row));
-  const sorted = [...groups].sort((a, b) => b[1].length - a[1].length);
+  const sorted = [...groups].sort((a, b) => countOf(...b) - countOf(...a));
   find("#reasons").replaceChildren(...sorted.map(([reason, rows]) => {
-    const details = element("details", {}, element("summary", {}, `${count(rows.length)} × ${reason}`));
+    const total = countOf(reason, rows), listed = rows.slice(0, LISTED), more = `${count(total - listed.length)} more`;
+    const details = element("details", {}, element("summary", {}, `${count(total)} × ${reason}`));
     details.addEventListener("toggle", () => {
-      const items = rows.slice(0, LISTED).map((row) => element("li", {}, link(source(row), path(row))));
-      if (rows.length > LISTED)
-        items.push(element("li", {}, `… and ${count(rows.length - LISTED)} more: search to find them`));
+      const items = listed.map((row) => element("li", {}, link(source(row), path(row))));
+      if (total > listed.length)
+        items.push(element("li", {}, `… and ${more}: ${sample ? "the catalogue has them" : "search to find them"}`));
       details.append(element("ul", {}, ...items));
     }, { once: true });
     return details;
@@ -409,13 +422,10 @@ function look(place) {
   find("#viewer-name").focus();
 }
 
-// Browsers show PNG and JPEG; what is in Parquet or a TIFF is there as a thumbnail alone.
-const shows = (row) => home.picture(row) !== null;
-
 function showPicture() {
   const row = chosen[current], native = find("[data-do=native]");
-  native.disabled = !shows(row);
-  const full = native.getAttribute("aria-pressed") === "true" && shows(row);
+  native.disabled = !opens(row);
+  const full = native.getAttribute("aria-pressed") === "true" && opens(row);
   stage.classList.toggle("native", full);
   const { clientWidth, clientHeight } = stage;
   const room = full ? [data.width[row], data.height[row]] : [clientWidth - 32, clientHeight - 90];
@@ -433,7 +443,7 @@ function showPicture() {
   };
   const small = thumbnail(row);
   if (small) show(`data:image/jpeg;base64,${small.jpeg}`);
-  if (!shows(row)) return;
+  if (!home.picture(row)) return;
   const whole = new Image(); // kept apart until it is there, so that the thumbnail is seen meanwhile
   whole.onload = () => after.src.startsWith("blob:") || show(whole.src); // unless live.js was faster
   whole.src = home.picture(row);
@@ -443,7 +453,7 @@ function showFacts(row) {
   const known = (number, digits) => (number === null ? "not known" : number.toFixed(digits));
   const facts = [
     ["Caption", thumbnail(row)?.caption],
-    ["Folder", value(data.folder, row)],
+    ["Folder", unmarked(value(data.folder, row))],
     ["Size", size(row)],
     ["Confidence", known(data.confidence[row], 2)],
     ["Colourfulness", known(data.colorfulness[row], 1)],
@@ -513,15 +523,14 @@ function setSurround(dark) {
 function start(rows) {
   data = rows;
   home.recall();
-  const counts = { ok: 0, error: 0, skipped: 0 };
-  for (let row = 0; row < data.id.length; row++) counts[status(row)]++;
+  const more = startSample(), counts = sample?.counts ?? statuses();
   find("#about").textContent = `${data.output}: ${count(counts.ok)} coloured, ${count(counts.error)} failed, ` +
     `${count(counts.skipped)} skipped`;
   options(form.elements.show, [
-    ["ok", `All coloured (${count(counts.ok)})`], ["undecided", "Undecided"], ...Object.entries(DECIDED),
+    ["ok", `${sample ? "All on this page" : "All coloured"} (${count(statuses().ok)})`], ...more, ["undecided", "Undecided"], ...Object.entries(DECIDED),
     ["error", `Failed (${count(counts.error)})`], ["skipped", `Skipped (${count(counts.skipped)})`],
   ]);
-  options(form.elements.folder, [["", "All folders"], ...folders().map((name) => [name, name])]);
+  options(form.elements.folder, [["", "All folders"], ...folders().map((name) => [name, unmarked(name)])]);
   choose();
   showDecisions();
 }

@@ -19,6 +19,7 @@ __all__ = [
     "MOST_BYTES",
     "NOTE",
     "NOTED",
+    "WITHIN",
     "Kind",
     "Made",
     "Photograph",
@@ -26,6 +27,7 @@ __all__ = [
     "Shard",
     "ShardError",
     "ShardWriter",
+    "apart",
     "count",
     "kind_of",
     "open_shard",
@@ -36,6 +38,8 @@ Kind = Literal["parquet", "webdataset"]
 Shard = ParquetShard | WebDatasetShard
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
+WITHIN = r"^(?P<shard>(?s:.*?)\.(?:tar|parquet))#"
+"""How the place of a photograph in a shard begins, as the catalogue has it: SHARD#NAME. For RE2 as well."""
 _TAR = re.compile(r"\.(tar|t[gbx]z|tar\.\w+)$", re.IGNORECASE)
 
 
@@ -81,6 +85,12 @@ def read_one(uri: str, name: str) -> bytes:
     """One photograph of a shard, by its name there. Raises ``OSError``, and ``ShardError`` where there is none."""
     with open_shard(uri) as shard:
         return shard.read_one(name)
+
+
+def apart(place: str) -> tuple[str, str] | None:
+    """The shard that a photograph's place is in, and its name there; None where it has a file of its own."""
+    found = re.match(WITHIN, place)
+    return (found["shard"], place[found.end() :]) if found else None
 
 
 def count(uri: str) -> int | None:

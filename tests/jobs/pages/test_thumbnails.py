@@ -14,6 +14,7 @@ from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.worker import ColorizeActor
 from jobs.pages import thumbnails
 from jobs.pages.review import page as review_page
+from jobs.pages.review import pictures
 from jobs.storage import listing
 from jobs.storage.catalog import Catalog
 
@@ -57,11 +58,12 @@ def test_the_page_takes_those_of_the_workers(tmp_path, format, monkeypatch):
 
     (tmp_path / "out/review/made/torn.parquet").write_bytes(b"PAR1")
 
-    def pictures(rows, output):
+    def stored(rows, output):
         assert not rows, "reads what is stored"
         return iter(())
 
-    monkeypatch.setattr(review_page, "_pictures", pictures)
+    monkeypatch.setattr(review_page, "CLOSER", 0)
+    monkeypatch.setattr(pictures, "_stored", stored)
     review_page.write(output)
     assert set(pq.read_table(f"{output}/review/thumbnails.parquet")["output_sha256"].to_pylist()) == colours
     left = [path.name for path in (tmp_path / "out/review/made").iterdir()]
