@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from jobs.storage.files import stored
+from jobs.storage.files import HEAD, stored
 from jobs.storage.shards.parquet import ParquetShard, ParquetShardWriter, has_photographs
 from jobs.storage.shards.portions import MOST_BYTES, NOTE, NOTED, Made, Photograph, Portion, ShardError
 from jobs.storage.shards.reading import ShardFile
@@ -100,6 +100,7 @@ def count(uri: str) -> int | None:
 
 
 def _kind(file: ShardFile, uri: str) -> Kind | None:
+    file.hold(0, HEAD)
     head = file.read(512)
     file.seek(0)
     if head.startswith(b"PAR1"):

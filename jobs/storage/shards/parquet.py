@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.storage.files import printable
+from jobs.storage.shards import image_column
+from jobs.storage.shards.image_column import IMAGE
 from jobs.storage.shards.portions import (
     NOTE,
     NOTED,
@@ -24,16 +25,18 @@ from jobs.storage.shards.portions import (
 )
 from jobs.storage.shards.reading import AHEAD, ShardFile
 
-IMAGE = "image"
 GROUP_BYTES, GROUP_ROWS = 64 << 20, 1000  # of a row group that is written, or a little more
 HELD = 64 << 20  # bytes of a row group that is read from an object store at once
 MOST = (1 << 31) - (1 << 20)  # bytes of a photograph in a column; Arrow's offsets have 32 bits
+_FOOTER = 256 << 10  # bytes at the end of a file, with what is known of its columns and row groups or most of it
 _BUFFER = 1 << 20  # bytes of each column that are read at a time on this machine
 
 
 @dataclass(slots=True, kw_only=True)
 class Rows(Portion):
     rows: pa.RecordBatch
+    """All but the photographs' bytes."""
+    originals: list[bytes | None]
 
 
 class ParquetShard:
@@ -50,19 +53,19 @@ class ParquetShard:
                 buffer_size=_BUFFER if file.is_local else AHEAD,
                 page_checksum_verification=True,
             )
-        self.schema = _checked(self.file.schema_arrow, uri)
+        self.schema = image_column.plain(self.file.schema_arrow, uri)
 
     def __len__(self) -> int:
         """Its photographs."""
         return self.file.metadata.num_rows
 
     def __iter__(self) -> Iterator[Rows]:
-        first = 0
+        portioned = _Portions(0)
         with self._whole():
             for group in range(self.file.num_row_groups):
-                for rows in self._batches(group):
-                    yield from _portions(rows, first)
-                    first += len(rows)
+                for portions in map(portioned, self._batches(group)):
+                    while portions:
+                        yield portions.pop(0)  # let go of here, before others are read
 
     def read_one(self, name: str) -> bytes:
         number = int(name) if name.isdecimal() else -1
@@ -72,7 +75,8 @@ class ParquetShard:
                 if 0 <= number < there:
                     for rows in self._batches(group, [IMAGE]):
                         if number < len(rows):
-                            (photograph,) = next(_portions(rows.slice(number, 1), int(name))).photographs
+                            (portion,) = _Portions(int(name))(rows.slice(number, 1))
+                            (photograph,) = portion.photographs
                             if photograph.data is None:
                                 raise ShardError(f"{self.uri}: {photograph.problem}")
                             return photograph.data
@@ -83,23 +87,23 @@ class ParquetShard:
     def _batches(self, group: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         found = self.file.metadata.row_group(group)
         if not found.num_rows:
-            return
+            return iter(())
         chunks = [found.column(i) for i in range(found.num_columns)]
         if columns:
             chunks = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
         start = min(chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks)
         end = start + sum(chunk.total_compressed_size for chunk in chunks)
-        if not self._source.is_local and end - start <= HELD:
+        if end - start <= HELD:
             self._source.hold(start, end)
         each = max(sum(chunk.total_uncompressed_size for chunk in chunks) // found.num_rows, 1)
         size = max(1, min(PORTION_PHOTOGRAPHS, PORTION_BYTES // each))
         # A thread each for the columns would hold a whole row group of each.
-        for rows in self.file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
-            at = rows.schema.get_field_index(IMAGE)
-            image = rows.column(at)
-            if image.type != (wanted := self.schema.field(IMAGE).type):
-                rows = rows.set_column(at, self.schema.field(IMAGE), image.cast(wanted))
-            yield rows
+        batches = self.file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False)
+        return map(self._plain, batches)
+
+    def _plain(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        image, wanted = image_column.column(rows), self.schema.field(IMAGE).type
+        return rows if image.type == wanted else image_column.with_column(rows, image.cast(wanted))
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
@@ -133,12 +137,11 @@ class ParquetShardWriter:
     def write(self, portion: Portion, made: Sequence[Made]) -> list[str]:
         """Returns the photographs' names in this shard."""
         assert isinstance(portion, Rows) and len(made) == len(portion.rows)
-        originals, paths = _parts(portion.rows.column(portion.rows.schema.get_field_index(IMAGE)))
         data = [
-            original.as_py() if one.data is None else one.data for original, one in zip(originals, made, strict=True)
+            original if one.data is None else one.data for original, one in zip(portion.originals, made, strict=True)
         ]
         for some in cut([len(one or b"") for one in data]):
-            self._add(portion.rows[some], data[some], paths and paths[some], made[some])
+            self._add(portion.rows[some], data[some], made[some])
         return [photograph.name for photograph in portion.photographs]
 
     def close(self) -> None:
@@ -148,29 +151,15 @@ class ParquetShardWriter:
     def abandon(self) -> None:
         self._file.is_open = False  # else it would write to the file once it is collected
 
-    def _add(
-        self, rows: pa.RecordBatch, data: list[bytes | None], paths: pa.Array | None, made: Sequence[Made]
-    ) -> None:
-        at = rows.schema.get_field_index(IMAGE)
-        image, type = rows.column(at), self.schema.field(IMAGE).type
-        if paths is not None:
-            names = [
-                path and (path if one.data is None else renamed(path, one.suffix))
-                for path, one in zip(paths.to_pylist(), made, strict=True)
-            ]
-            parts = {"bytes": data, "path": names}
-            fields = [type.field(i) for i in range(type.num_fields)]
-            children = [
-                pa.array(parts[field.name], field.type) if field.name in parts else pc.struct_field(image, i)
-                for i, field in enumerate(fields)
-            ]
-            image = pa.StructArray.from_arrays(children, fields=fields, mask=image.is_null())
-        else:
-            image = pa.array(data, type)
+    def _add(self, rows: pa.RecordBatch, data: Sequence[bytes | None], made: Sequence[Made]) -> None:
+        image = image_column.column(rows)
+        paths = [
+            path and (path if one.data is None else renamed(path, one.suffix))
+            for path, one in zip(image_column.paths(image), made, strict=True)
+        ]
+        columns = image_column.with_column(rows, image_column.rebuilt(image, data, paths)).columns
         noted = pa.array([one.note for one in made], self.schema.field(NOTED).type)
-        columns = [*rows.columns, noted]
-        columns[at] = image
-        self._pending.append(pa.record_batch(columns, schema=self.schema))
+        self._pending.append(pa.record_batch([*columns, noted], schema=self.schema))
         self._bytes += self._pending[-1].nbytes
         if self._bytes >= GROUP_BYTES or sum(map(len, self._pending)) >= GROUP_ROWS:
             self._flush()
@@ -184,6 +173,7 @@ class ParquetShardWriter:
 
 def has_photographs(file: ShardFile) -> bool:
     """Of a Parquet file, or of what begins as one and has lost its end."""
+    file.hold(max(0, file.size - _FOOTER), file.size)
     try:
         return IMAGE in pq.read_schema(file).names
     except (pa.ArrowException, OSError):
@@ -192,61 +182,29 @@ def has_photographs(file: ShardFile) -> bool:
         return True
 
 
-def _checked(schema: pa.Schema, uri: str) -> pa.Schema:
-    """Of what its batches are made to be: a photograph's bytes are plain ones. Raises ``ShardError``."""
-    if schema.names.count(IMAGE) != 1:
-        raise ShardError(f"{uri} has not one column called {IMAGE}: its columns are {', '.join(schema.names)}")
-    at = schema.get_field_index(IMAGE)
-    field = schema.field(at)
-    if pa.types.is_struct(field.type):
-        inner = [field.type.field(i) for i in range(field.type.num_fields)]
-        if "bytes" in (one.name for one in inner):
-            type = pa.struct([one.with_type(_plain(one.type)) if one.name in PARTS else one for one in inner])
-            if _is_bytes(type.field("bytes").type):
-                return schema.set(at, field.with_type(type))
-    elif _is_bytes(type := _plain(field.type)):
-        return schema.set(at, field.with_type(type))
-    raise ShardError(
-        f"the column {IMAGE} of {uri} holds {field.type}, not photographs: it must be binary, "
-        "or a struct of bytes (binary) and path (string)"
-    )
+class _Portions:
+    """Makes portions of rows, the first of which has a number in the shard."""
 
+    def __init__(self, first: int):
+        self._next = first
 
-PARTS = ("bytes", "path")
+    def __call__(self, rows: pa.RecordBatch) -> list[Rows]:
+        image = image_column.column(rows)
+        paths, data, portions = image_column.paths(image), image_column.data(image), []
+        rows = image_column.with_column(rows, image_column.rebuilt(image, [None] * len(rows), paths))
+        for some in cut(image_column.sizes(image)):
+            photographs = [self._photograph(*one) for one in zip(paths[some], data[some], strict=True)]
+            portions.append(Rows(photographs=photographs, rows=rows[some], originals=data[some]))
+        return portions
 
-
-def _plain(type: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(type):
-        type = type.value_type
-    return {pa.binary_view(): pa.binary(), pa.string_view(): pa.string()}.get(type, type)
-
-
-def _is_bytes(type: pa.DataType) -> bool:
-    return pa.types.is_binary(type) or pa.types.is_large_binary(type)
-
-
-def _parts(image: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """Bytes, and what they are called where that is kept beside them."""
-    if not pa.types.is_struct(image.type):
-        return image, None
-    has_path = image.type.get_field_index("path") >= 0
-    return pc.struct_field(image, "bytes"), pc.struct_field(image, "path") if has_path else pa.nulls(len(image))
-
-
-def _portions(rows: pa.RecordBatch, first: int) -> Iterator[Rows]:
-    """Of rows the first of which has this number in the shard."""
-    data, paths = _parts(rows.column(rows.schema.get_field_index(IMAGE)))
-    for some in cut(pc.fill_null(pc.binary_length(data), 0).to_pylist()):
-        photographs = []
-        for i in range(some.start, some.stop):
-            path, one = paths[i].as_py() if paths is not None else None, data[i].as_py()
-            label, problem = printable(path or str(first + i)), None
-            if one is None and path:
-                problem = f"its row holds a path ({label}) and no bytes: write the set anew with the photographs in it"
-            elif one is None:
-                problem = "its row holds no photograph (null)"
-            photographs.append(Photograph(str(first + i), label, one, problem))
-        yield Rows(photographs=photographs, rows=rows[some])
+    def _photograph(self, path: str | None, data: bytes | None) -> Photograph:
+        name, self._next = str(self._next), self._next + 1
+        label, problem = printable(path or name), None
+        if data is None and path:
+            problem = f"its row holds a path ({label}) and no bytes: write the set anew with the photographs in it"
+        elif data is None:
+            problem = "its row holds no photograph (null)"
+        return Photograph(name, label, data, problem)
 
 
 def _extended(schema: pa.Schema) -> pa.Schema:

@@ -45,7 +45,9 @@ class ShardFile(io.RawIOBase):
         return data
 
     def hold(self, start: int, end: int) -> None:
-        """Keep these bytes in memory until others are held. They are read at once."""
+        """Read these bytes at once and keep them until others are held; on this machine the system does so itself."""
+        if self.is_local:
+            return
         self._window = b""
         self._window, self._window_at = self._read(start, min(end, self.size)), start
 
@@ -74,7 +76,10 @@ class ShardFile(io.RawIOBase):
             return b""
         try:
             self._file.seek(start)
-            return self._file.read(end - start)
+            data = self._file.read(end - start)
+            if len(data) < end - start:
+                raise OSError("it has become shorter while it was read")
+            return data
         except Exception as error:
             self.failure = error
             raise

@@ -12,6 +12,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+
 from colorize_core.formats import is_named_like_a_photograph
 from jobs.storage.files import printable
 from jobs.storage.shards.portions import (
@@ -260,7 +263,7 @@ class WebDatasetWriter:
                     name = self._free(renamed(name, one.suffix), name, one.suffix)
                     self._renamed[member.name] = name
                 self._put(_header(member, name, len(one.data)), one.data)
-            note = json.dumps({key: one.note.get(key) for key in NOTE.names}, ensure_ascii=False).encode()
+            note = _json(one.note)
             beside = self._free(renamed(member.name, EXTENSION), member.name, EXTENSION)
             self._put(_plain_header(member.info, beside, len(note)), note)
             names.append(self._names.add(name)[0])
@@ -296,6 +299,16 @@ class WebDatasetWriter:
         self._sink.write(header)
         self._sink.write(data)
         self._sink.write(bytes(-len(data) % BLOCK))
+
+
+def _json(note: dict) -> bytes:
+    """With numbers as exact as in the catalogue, so that a row from there says the same."""
+    said = {
+        field.name: float(str(np.float32(value))) if pa.types.is_float32(field.type) and value is not None else value
+        for field in NOTE
+        for value in [note.get(field.name)]
+    }
+    return json.dumps(said, ensure_ascii=False).encode()
 
 
 def begins_like_a_tar(head: bytes) -> bool:

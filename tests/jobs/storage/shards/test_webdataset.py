@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import tarfile
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jobs.storage import shards
-from jobs.storage.shards import ShardError, webdataset
+from jobs.storage.shards import Made, ShardError, webdataset
 from tests.jobs.storage.shards.through import photographs, through
 
 KEPT = ("type", "mode", "uid", "gid", "uname", "gname", "mtime", "size", "pax_headers")
@@ -113,6 +114,18 @@ def test_names_that_are_no_unicode(tmp_path):
     names = through(source, str(tmp_path / "out.tar"))
     assert members(tmp_path / "out.tar")[0] == (name.replace(".jpg", ".png"), b"FIRST")
     assert shards.read_one(str(tmp_path / "out.tar"), *names) == b"FIRST"
+
+
+def test_notes_from_the_catalogue_say_the_same_as_fresh_ones(tmp_path):
+    source, said = archive(tmp_path / "in.tar", ("a.jpg", b"first")), []
+    for confidence in (0.8123456789, float(np.float32(0.8123456789))):
+        with shards.open_shard(source) as shard, shards.ShardWriter(str(tmp_path / "out.tar"), like=shard) as writer:
+            for portion in shard:
+                writer.write(portion, [Made(None, None, {"confidence": confidence, "width": 3, "seconds": 7})])
+        said.append(members(tmp_path / "out.tar")[1][1])
+    assert said[0] == said[1]
+    note = json.loads(said[0])
+    assert [*note] == shards.NOTE.names and (note["confidence"], note["width"], note["error"]) == (0.8123457, 3, None)
 
 
 def test_a_name_that_occurs_twice(tmp_path):
