@@ -19,14 +19,15 @@ class ColorizeConfig:
 
     source: str
     """The photographs: a file, a folder (searched recursively), a glob, or a list of paths and URIs (.txt, or .csv and
-    .parquet with a column `uri`); on this machine or on any fsspec file system, such as `s3://`."""
+    .parquet with a column `uri`); on this machine or on any fsspec file system, such as `s3://`. Or shards: Parquet
+    files with a column `image`, or WebDataset's .tar."""
     output: str
     """Folder or URI for the colour photographs, the catalogue and the review page."""
     _: KW_ONLY
-    format: Format = "png"
-    """Format of the colour photographs. `keep`: TIFF for TIFF, JPEG for JPEG, PNG for all else; `parquet`: JPEG
-    for JPEG, PNG for all else, in a column of Parquet files. PNG and TIFF keep every pixel's lightness; a JPEG keeps
-    the luma of its JPEG scan, and has 8 bits."""
+    format: Format | None = None
+    """Format of the colour photographs. `keep`: TIFF for TIFF, JPEG for JPEG, PNG for all else; `parquet`: JPEG for
+    JPEG, PNG for all else, in a column of Parquet files. PNG and TIFF keep every pixel's lightness; a JPEG keeps the
+    luma of its JPEG scan, and has 8 bits. Default: `png`, but of shards `keep`."""
     vividness: float | None = None
     """From 0, the colours that are the least wrong on average, to 1, as colourful as colour photographs are. Default:
     0.5, for weights that have a choice."""
@@ -111,7 +112,7 @@ class ColorizeConfig:
     def job(self) -> Job:
         """What the workers of one start of the job are told."""
         return Job(
-            weights=self.weights, output=absolute(self.output), format=self.format,
+            weights=self.weights, output=absolute(self.output), format=self.format or "png",
             provenance=self.provenance, policies=self.policies,
             vividness=self.vividness, variants=self.variants, confidence_map=self.confidence_map,
             precision=self.precision,

@@ -25,8 +25,9 @@ from jobs.cli import JobFailed
 from jobs.coloring import telemetry
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import Job
-from jobs.coloring.pipeline import ATTEMPTS
-from jobs.coloring.worker import INPUTS, ColorizeActor
+from jobs.coloring.pipeline import ATTEMPTS, Pipeline
+from jobs.coloring.shard_worker import ShardActor
+from jobs.coloring.worker import ColorizeActor
 from jobs.machine import granted, scratch
 
 MOST = 128  # photographs
@@ -53,26 +54,30 @@ def rows_of(todo: pa.Table, job: Job, gpus: float | None = None) -> Iterator[pa.
     """
     cli.stoppable()
     told = replace(job, threads=granted.cores(), on_gpu=gpus is None)
-    inputs = todo.select(INPUTS).combine_chunks()
+    worker = ShardActor if job.sharded else ColorizeActor
+    inputs, size = todo.select(worker.inputs).combine_chunks(), 1 if job.sharded else BATCH
     open(_log(), "wb").close()
     process = None
     try:
-        for begin in range(0, len(inputs), BATCH):
-            batch, rows, deaths = inputs.slice(begin, BATCH), None, 0
-            while rows is None:
-                process = process or _Process(told)
+        for begin in range(0, len(inputs), size):
+            batch, told_of, deaths, ended = inputs.slice(begin, size), 0, 0, False
+            while not ended:
+                process = process or _Process(worker, told)
                 try:
-                    rows = process.rows_of(batch)
+                    for number, rows in enumerate(process.rows_of(batch)):
+                        if number == told_of:  # of a process that died, what it has told is known
+                            told_of += 1
+                            yield rows
+                    ended = True
                 except EOFError:
                     process.end()
-                    deaths += 1 if process.ready else len(batch) + 1
+                    deaths += 1 if process.ready else MOST + 1
                     process = None
-                if deaths >= ATTEMPTS * (len(batch) + 1):  # more than photographs and a device can be blamed for
+                if deaths >= ATTEMPTS * (MOST + 1):  # more than photographs and a device can be blamed for
                     raise JobFailed(
                         f"the process that colours ends again and again; {_log()} has its last words: see to this "
                         "machine's free memory; the same command continues"
                     )
-            yield rows
     finally:
         if process:
             process.end()
@@ -81,8 +86,8 @@ def rows_of(todo: pa.Table, job: Job, gpus: float | None = None) -> Iterator[pa.
 class _Process:
     """One that colours, while it lives."""
 
-    def __init__(self, job: Job):
-        self.told = ColorizeActor, job
+    def __init__(self, worker: type[Pipeline], job: Job):
+        self.told = worker, job
         self.ready = False
         self.pipe, other_end = Pipe()
         with other_end, open(_log(), "ab") as log:
@@ -92,18 +97,26 @@ class _Process:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[other_end.fileno()], process_group=0,
             )  # fmt: skip
 
-    def rows_of(self, batch: pa.Table) -> pa.Table:
-        """Raises ``EOFError`` where the process dies, and what a worker raises."""
+    def rows_of(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Some at a time. Raises ``EOFError`` where the process dies, and what a worker raises."""
         if not self.ready:
-            self._ask(self.told)
+            self._send(self.told)
+            self._receive()
             self.ready = True
-        return self._ask(batch)
+        self._send(batch)
+        while (rows := self._receive()) is not None:
+            yield rows
 
-    def _ask(self, question: object) -> Any:
+    def _send(self, question: object) -> None:
         try:
             self.pipe.send(question)
+        except OSError as error:  # it died before it had read the question
+            raise EOFError from error
+
+    def _receive(self) -> Any:
+        try:
             answer = self.pipe.recv()
-        except OSError as error:  # it died before it had read the question, or while it answered
+        except OSError as error:  # it died while it answered
             raise EOFError from error
         if isinstance(answer, Exception):
             raise answer
@@ -127,7 +140,10 @@ def serve(descriptor: int) -> None:
         actor = worker(job)
         driver.send(None)
         while True:
-            driver.send(actor(driver.recv()))
+            rows = actor(driver.recv())
+            for some in [rows] if isinstance(rows, pa.Table) else rows:
+                driver.send(some)
+            driver.send(None)
     except Exception as error:
         error.add_note(traceback.format_exc())
         driver.send(error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from colorize_core import encoding, triage
+from colorize_core import encoding, formats, triage
 from colorize_core.engine import Precision
 from colorize_core.weights_file import WeightsFile
 from jobs.storage.output import Hold
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "jpeg", "tiff", "keep", "parquet"]
 Policy = Literal["recolor", "skip", "grey"]
-SUFFIX = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
+SUFFIX: dict[encoding.Format, str] = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
 OUTPUTS: dict[encoding.Format, int] = {"png": 1, "jpeg": 2, "tiff": 1}
 """Version of what is made of a scan: raised when the same weights and settings give other bytes, not by a release."""
+CONTENT: dict[str, encoding.Format] = {"JPEG": "jpeg", "TIFF": "tiff", "BigTIFF": "tiff"}
+"""What ``keep`` keeps, by what content begins like and by suffixes."""
 KEPT: dict[str, encoding.Format] = {  # all others become PNG
     ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".tif": "tiff", ".tiff": "tiff",
 }  # fmt: skip
@@ -51,6 +53,8 @@ class Job:
     """To read and write with."""
     on_gpu: bool = False
     """Whether to use a GPU where the process can see one."""
+    sharded: bool = False
+    """Whether its photographs are in shards."""
     precision: Precision = "fast"
     manifest: dict | None = None
     """Of a colourizer of others, see ``WeightsFile``."""
@@ -66,11 +70,12 @@ class Job:
 
         return ray.get(self.weights)
 
-    def settings(self, policy: Policy, path: str = "") -> dict:
-        """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it."""
+    def settings(self, policy: Policy, kept: encoding.Format = "png") -> dict:
+        """All that the output of a scan depends on, but for scan and weights, once it is known what is done with it;
+        ``kept`` as ``container`` takes it."""
         if policy == "skip":
             return {"policy": policy}
-        file = container(self.format, path)
+        file = container(self.format, kept)
         named = "parquet" if self.format == "parquet" and file == "png" else file  # the same photograph as a JPEG
         common = {"policy": policy, "format": named, "provenance": self.provenance, "outputs": OUTPUTS[file]}
         if policy == "grey":
@@ -85,12 +90,12 @@ class Job:
     @property
     def all_settings(self) -> dict[str, dict]:
         """By their digests, those that rows of this job may have."""
-        ways = {(policy, f"a.{name}") for policy in {*self.policies.values()} for name in SUFFIX}
+        ways = {(policy, kept) for policy in {*self.policies.values()} for kept in SUFFIX}
         return {self.digest(*way): self.settings(*way) for way in sorted(ways)}
 
-    def digest(self, policy: Policy, path: str = "") -> str:
+    def digest(self, policy: Policy, kept: encoding.Format = "png") -> str:
         """Of these settings, as the catalogue has it."""
-        text = json.dumps(self.settings(policy, path), sort_keys=True)
+        text = json.dumps(self.settings(policy, kept), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -99,9 +104,18 @@ def source_id(path: str | bytes) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
 
 
-def container(format: Format, path: str) -> encoding.Format:
-    """The format of a source's colour photograph, which depends on the source's name alone."""
-    kept = KEPT.get(PurePosixPath(path).suffix.lower(), "png")
+def named(path: str) -> encoding.Format:
+    """The format that ``keep`` keeps of a source, by its name."""
+    return KEPT.get(PurePosixPath(path).suffix.lower(), "png")
+
+
+def holding(data: bytes) -> encoding.Format:
+    """The same, by a source's first bytes: in a shard names say little."""
+    return CONTENT.get(formats.begins_like(data) or "", "png")
+
+
+def container(format: Format, kept: encoding.Format) -> encoding.Format:
+    """The format of the colour photograph of a source of which ``keep`` keeps that format."""
     if format == "keep":
         return kept
     if format == "parquet":
@@ -111,4 +125,4 @@ def container(format: Format, path: str) -> encoding.Format:
 
 def output_name(format: Format, path: str) -> str:
     """Of a source's colour photograph: the suffix is added, so that no two sources collide."""
-    return f"{path}.{SUFFIX[container(format, path)]}"
+    return f"{path}.{SUFFIX[container(format, named(path))]}"

@@ -84,7 +84,9 @@ class Pipeline(ABC):
             self._start_afresh(scans, error)
         self.deaths.forget(self.device)
 
-    def _scan(self, uri: str, path: str, version: str, size: int, hints: list[dict] | None) -> Scan:
+    def _scan(
+        self, uri: str, path: str, version: str, size: int, hints: list[dict] | None, kept: encoding.Format
+    ) -> Scan:
         id = source_id(path)
         row = {
             "id": id,
@@ -93,12 +95,12 @@ class Pipeline(ABC):
             "status": "ok",
             "model": self.colorizer.file.model,
             "engine": self.colorizer.engine.name,
-            "settings": self.job.digest("recolor", path),
+            "settings": self.job.digest("recolor", kept),
             "provenance": self.job.provenance,
             "hints": hints,
             "seconds": 0.0,
         }
-        return Scan(id, uri, path, size, row, hints or [])
+        return Scan(id, uri, path, size, row, kept, hints or [])
 
     def _apart(self, scans: list[Scan]) -> Iterator[list[Scan]]:
         """Those alone that a process died with; the others together, the last. Three deaths are enough: one with
@@ -147,7 +149,7 @@ class Pipeline(ABC):
         with scan.accounted("reading"):
             scan.pages = photo.measure(scan.data)
             scan.row["pages"] = len(scan.pages)
-            scan.keeps_luma = container(self.job.format, scan.path) == "jpeg" and jpeg.is_read(scan.data)
+            scan.keeps_luma = container(self.job.format, scan.kept) == "jpeg" and jpeg.is_read(scan.data)
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
@@ -161,7 +163,7 @@ class Pipeline(ABC):
     def _decode(self, scan: Scan) -> None:
         """To grey levels and metadata; the policy for its kind is applied."""
         with scan.accounted("reading"), self.telemetry.timed("decode"):
-            wanted = container(self.job.format, scan.path)
+            wanted = container(self.job.format, scan.kept)
             if scan.keeps_luma:
                 scan.spliced = spliced.of_jpeg(scan.data)
             if scan.spliced:
@@ -188,7 +190,7 @@ class Pipeline(ABC):
         scan.row |= {"kind": kind, "bits": photograph.bits, "height": shape[0], "width": shape[1]}
         hinted.check(scan.hints, *shape)
         scan.policy = self.job.policies[kind]
-        scan.row["settings"] = self.job.digest(scan.policy, scan.path)
+        scan.row["settings"] = self.job.digest(scan.policy, scan.kept)
         if scan.policy == "skip":
             scan.fail(f"{WHAT[kind]}; --if-{kind} recolor colours it all the same", "skipped")
         return scan.policy != "skip"
@@ -278,7 +280,7 @@ class Pipeline(ABC):
                         scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
                 yield replace(scanned, pixels=rgb, xmp=xmp.labelled(scanned.xmp, made))
 
-        if (format := container(self.job.format, scan.path)) == "tiff":
+        if (format := container(self.job.format, scan.kept)) == "tiff":
             return encoding.encode_tiff(merged())
         page = next(merged())
         if scan.spliced:

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from jobs import cluster
 from jobs.cli import JobFailed
 from jobs.coloring.job import Format, Job
-from jobs.coloring.worker import INPUTS, ColorizeActor
+from jobs.coloring.shard_worker import ShardActor
+from jobs.coloring.worker import ColorizeActor
 
 if TYPE_CHECKING:
     import ray.data
@@ -72,11 +73,13 @@ def dataset(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
     """The same as a plan of Ray's, which does nothing until it is iterated over."""
     import ray
 
-    inputs, size = todo.select(INPUTS).combine_chunks(), _batch_size(todo, job.format, actors.least)
+    worker = ShardActor if job.sharded else ColorizeActor
+    inputs = todo.select(worker.inputs).combine_chunks()
+    size = 1 if job.sharded else _batch_size(todo, job.format, actors.least)
     told = replace(job, threads=actors.threads, on_gpu=actors.gpus > 0, weights=ray.put(job.weights_file))
     # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
     return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(
-        ColorizeActor,
+        worker,
         batch_size=size,  # of each block; with GPUs Ray insists on a number
         batch_format="pyarrow",
         fn_constructor_args=[told],

@@ -14,7 +14,7 @@ PATIENCE = 20.0  # seconds until a network folder shows on one machine what anot
 def blind(output: str, hold: Hold) -> str | None:
     """Why this process cannot work for the job that has a ``hold`` of OUTPUT; None where all is well."""
     deadline = time.monotonic() + PATIENCE
-    while reason := _missing(output, hold):
+    while reason := missing(output, hold):
         if time.monotonic() > deadline:
             return (
                 f"the machine {socket.gethostname()} does not see the {output} that this job writes to ({reason}): "
@@ -24,7 +24,8 @@ def blind(output: str, hold: Hold) -> str | None:
     return None
 
 
-def _missing(output: str, hold: Hold) -> str | None:
+def missing(output: str, hold: Hold) -> str | None:
+    """Why the ``hold`` is not what this process sees of OUTPUT now; None where it is."""
     try:
         found = json.loads(read_bytes(f"{output}/{hold.file}"))["token"]
     except (OSError, ValueError, KeyError, TypeError) as error:

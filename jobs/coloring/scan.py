@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from colorize_core import formats, photo
+from colorize_core import encoding, formats, photo
 from colorize_core.spliced import Spliced
 from jobs.coloring.job import Policy
 from jobs.pages.thumbnails import Thumbnail
@@ -35,6 +35,8 @@ class Scan:
     size: int
     """Bytes of its file, as far as the listing knows."""
     row: dict
+    kept: encoding.Format
+    """That ``--format keep`` keeps of it."""
     hints: list[dict] = field(default_factory=list)
     """As the catalogue has them."""
     data: bytes = b""
@@ -48,6 +50,14 @@ class Scan:
     policy: Policy = "recolor"
     colourings: list["Colouring"] = field(default_factory=list)
     thumbnail: Thumbnail | None = None
+    stray: bool = True
+    """Whether content that says nothing, under a name that says nothing, is no photograph but a stray file."""
+    label: str = ""
+    """What it is called in its shard."""
+    carried: bool = False
+    """Whether its row and picture are those of an earlier run."""
+    picture: bytes | None = None
+    """Its file in colour, where that goes into a shard."""
 
     @property
     def failed(self) -> bool:
@@ -62,7 +72,7 @@ class Scan:
 
     def fail(self, reason: str, status: str = "error") -> None:
         self.row |= {"status": status, "error": reason, "finished_at": datetime.now(UTC)}
-        self.data, self.photographs, self.spliced, self.thumbnail = b"", [], None, None
+        self.data, self.photographs, self.spliced, self.thumbnail, self.picture = b"", [], None, None, None
 
     @contextlib.contextmanager
     def accounted(self, doing: str) -> Iterator[None]:
@@ -71,7 +81,7 @@ class Scan:
         try:
             yield
         except photo.PhotoError as error:
-            self.fail(str(error), "skipped" if formats.is_stray(error, self.path) else "error")
+            self.fail(str(error), "skipped" if self.stray and formats.is_stray(error, self.path) else "error")
         except NotStored as error:
             self.fail(f"its colours could not be stored ({error.__cause__}): the same command tries again")
             self.row["source_version"] = ""  # not this photograph's doing: for the catalogue it is not done

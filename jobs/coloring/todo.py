@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from jobs.cli import UsageError
 from jobs.coloring.identity import CHUNK
-from jobs.coloring.job import SUFFIX, Job, container
+from jobs.coloring.job import SUFFIX, Job, container, named
 from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.files import is_local
@@ -21,7 +21,7 @@ COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints
 
 def check_apart(source: str, files: pa.Table, output: str) -> None:
     """Refuse an OUTPUT whose files would become inputs, or overwrite them."""
-    names = ["images/a.png", "images/a.jpg", "images/a.tif", "images/a/a.jpg.png", "catalog/a.parquet"]
+    names = ["images/a.png", "images/a.jpg", "images/a.tif", "images/a/a.jpg.png", "catalog/a.parquet", "shards/a.tar"]
     for name in (*names, "confidence/a.png", "variants/2/a.png"):
         if listing.covers(source, f"{output}/{name}"):
             raise UsageError(
@@ -56,7 +56,7 @@ def todo(files: pa.Table, rows: pa.Table, model: str, job: Job, retry_errors: bo
         if policy == "recolor":
             coloured = pc.or_(coloured, of_kind)
         for name in SUFFIX:
-            same = pc.equal(row["settings"], job.digest(policy, f"a.{name}"))
+            same = pc.equal(row["settings"], job.digest(policy, name))
             settled = pc.or_(settled, pc.and_(of_kind, pc.and_(pc.equal(containers, name), pc.fill_null(same, False))))
     why = pc.case_when(
         pc.make_struct(
@@ -81,7 +81,7 @@ def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
         return pa.chunked_array([pa.repeat(job.format, len(files))])
     parts = (files["path"].slice(i, CHUNK) for i in range(0, len(files), CHUNK))
     return pa.chunked_array(
-        [[container(job.format, os.fsdecode(path)) for path in part.to_pylist()] for part in parts], pa.string()
+        [[container(job.format, named(os.fsdecode(path))) for path in part.to_pylist()] for part in parts], pa.string()
     )
 
 

@@ -5,12 +5,13 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
-from jobs.coloring.job import Job, output_name
+from jobs.coloring.job import Job, named, output_name
 from jobs.coloring.pipeline import Pipeline, neighbours
 from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
 from jobs.pages import thumbnails
@@ -20,8 +21,6 @@ from jobs.storage.listing import LISTING
 from jobs.storage.parquet import ParquetWriter
 
 FETCHED = 64 << 20  # bytes of files that are read ahead of decoding
-INPUTS = [*LISTING.names, "hints"]
-"""Columns of what a worker is given: of ``listing.LISTING``, and of the catalogue's hints."""
 BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 """What a file system says of a photograph's name, rather than of itself."""
 
@@ -29,20 +28,19 @@ BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno
 class ColorizeActor(Pipeline):
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
+    inputs: ClassVar = [*LISTING.names, "hints"]
+    """Columns of what it is given: of ``listing.LISTING``, and of the catalogue's hints."""
+
     def __init__(self, job: Job):
         super().__init__(job)
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of ``INPUTS`` to rows of ``catalog.SCHEMA``.
+        """Columns of ``inputs`` to rows of ``catalog.SCHEMA``.
 
         Raises ``JobFailed`` where this machine is at fault, and no photograph.
         """
-        scans = [
-            self._scan(os.fsdecode(source["uri"]), os.fsdecode(source["path"]), source["version"], source["bytes"],
-                       source.get("hints"))
-            for source in batch.to_pylist()
-        ]  # fmt: skip
+        scans = [self._of_file(source) for source in batch.to_pylist()]
         with self._machine_apart(scans):
             for portion in self._portions(scans):
                 with self.file_room.reserve(_size(portion)), self.deaths.counted([scan.id for scan in portion]):
@@ -58,6 +56,10 @@ class ColorizeActor(Pipeline):
             self.deaths.forget(scan.id)  # only now: if this process dies after all, its batch is done again
             self.telemetry.done(scan.row)
         return pa.Table.from_pylist([scan.row for scan in scans], SCHEMA)
+
+    def _of_file(self, source: dict) -> Scan:
+        uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
+        return self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
 
     def _portions(self, scans: list[Scan]) -> Iterator[list[Scan]]:
         """What is read and coloured at a time."""

@@ -35,7 +35,7 @@ DEAD = 4 * BEAT  # seconds after which a lease that has not changed is that of a
 
 Kind = Literal["archive", "run"]
 FOLDERS: dict[Kind, tuple[str, ...]] = {
-    "archive": ("images", "variants", "confidence", "parquet", "catalog", "settings", "review", "iiif"),
+    "archive": ("images", "variants", "confidence", "parquet", "shards", "catalog", "settings", "review", "iiif"),
     "run": ("",),
 }
 """What a job writes of a place, beside the marker and the lease; "" where all of it is the job's."""

@@ -7,7 +7,7 @@ from pytest import approx
 
 from jobs.cli import LINE_SECONDS
 from jobs.coloring import progress, summary
-from jobs.coloring.progress import Progress
+from jobs.coloring.progress import Progress, Step
 from jobs.storage.catalog import SCHEMA, Catalog
 
 
@@ -56,11 +56,11 @@ def test_a_log_gets_lines_and_the_last_one():
         return pa.table({"status": statuses, "finished_at": times})
 
     with Progress(30, out) as shown:
-        shown.advance(rows(10, ["ok"] * 10))
+        shown.advance(Step.of_rows(rows(10, ["ok"] * 10)))
         assert not out.getvalue(), "the next line is due in some seconds"
         shown.shown -= LINE_SECONDS
-        shown.advance(rows(0, ["ok"] * 9 + ["error"]))  # they come in any order
+        shown.advance(Step.of_rows(rows(0, ["ok"] * 9 + ["error"])))  # they come in any order
         assert out.getvalue() == "20/30 done, 1 failed, 2.0/s, 5 s left\n"
-        shown.advance(rows(20, ["ok"] * 10))
+        shown.advance(Step.of_rows(rows(20, ["ok"] * 10)))
     assert shown.rate == 2
     assert out.getvalue().splitlines()[-1].startswith("30/30 done, 1 failed")

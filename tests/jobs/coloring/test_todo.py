@@ -9,6 +9,7 @@ import pytest
 from jobs.coloring import hinted, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import identified
+from jobs.coloring.job import named
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.listing import LISTING
 
@@ -35,7 +36,7 @@ def finished(files, tmp_path) -> Catalog:
         rows.append(
             {
                 "id": file["id"], "source_version": "1", "model": "ours", "kind": kind,
-                "settings": job.digest(policy, file["path"].decode()), "status": "ok" if kind else "skipped",
+                "settings": job.digest(policy, named(file["path"].decode())), "status": "ok" if kind else "skipped",
             }
         )  # fmt: skip
     catalog.append(pa.Table.from_pylist(rows, SCHEMA))

@@ -1,0 +1,88 @@
+"""A job over photographs in files of their own: a row of the catalogue for each, which the driver writes."""
+
+import time
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.coloring import hinted, refusal, superseded, todo
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.job import Job
+from jobs.coloring.progress import Step
+from jobs.coloring.summary import summary
+from jobs.coloring.work import Work
+from jobs.storage import parquet
+from jobs.storage.catalog import Catalog
+from jobs.storage.output import Lease, Place
+
+CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
+ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
+
+
+class Files(Work):
+    noun = "inputs"
+
+    def __init__(self, listed: pa.Table, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog):
+        super().__init__(listed, job, config, place, catalog)
+        self.photographs = "parquet" if job.format == "parquet" else "images"
+        part = config.archive_part
+        self.said = todo.decided(self.files, config.only, config.source, part) if config.only else None
+        self.hints = (self.said.hints if self.said else {}) | (
+            hinted.read(config.hints, self.files, part) if config.hints else {}
+        )
+        self._before: pa.Table | None = None
+        self._waiting: list[pa.Table] = []
+        self._lost: list[str] = []
+
+    def record(self) -> None:
+        self._sweep()
+        if self.said:
+            self.catalog.decide(self.said.decisions)
+        refusal.record(self.refused, self.catalog, self.job)
+
+    def wanted(self) -> pa.Table:
+        """With a column ``hints`` as well."""
+        rows = self.catalog.read(todo.COLUMNS)  # once: of a large archive it takes seconds
+        files = hinted.hinted(self.files, rows, self.hints)
+        if self.said:
+            wanted = todo.marked(files, self.said.decisions)
+        else:
+            wanted = todo.todo(files, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
+        if wanted["hints"].null_count < len(wanted):
+            self._check_hints()
+        return wanted
+
+    def begin(self, wanted: pa.Table, lease: Lease) -> None:
+        self._before = superseded.coloured(self.catalog, wanted)
+        self._lease, self._stored = lease, time.monotonic()
+
+    def take(self, rows: pa.Table) -> Step:
+        self._waiting.append(rows)
+        lost = rows.filter(pc.and_(pc.equal(rows["status"], "error"), pc.equal(rows["source_version"], "")))
+        self._lost += lost["error"].to_pylist()
+        if time.monotonic() - self._stored > CATALOG_SECONDS:
+            self._lease.check()
+            self.flush()
+        return Step.of_rows(rows)
+
+    @property
+    def unstored(self) -> str | None:
+        return self._lost[-1] if len(self._lost) >= ENOUGH_UNSTORED else None
+
+    def flush(self) -> None:
+        if self._waiting:
+            self.catalog.append(pa.concat_tables(self._waiting))
+        self._waiting, self._stored = [], time.monotonic()
+
+    def finish(self) -> None:
+        if self._before is not None:
+            superseded.settle(self._before, self.catalog, self.place)
+        self._sweep()
+
+    def summary(self) -> dict:
+        ids = pa.chunked_array([*self.files["id"].chunks, *self.refused["id"].chunks], pa.string())
+        return summary(self.catalog, ids)
+
+    def _sweep(self) -> None:
+        if self.job.format == "parquet":
+            parquet.sweep(self.catalog, self.job.output)

@@ -1,0 +1,190 @@
+"""A job over shards: each is done as a whole by one worker, which writes its rows too. The driver knows the shards, and
+what their footers in the catalogue say, and no photograph.
+"""
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from colorize_core import formats
+from jobs.cli import UsageError
+from jobs.coloring import todo
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.job import SUFFIX, Job
+from jobs.coloring.loose import Files
+from jobs.coloring.progress import Step
+from jobs.coloring.shard_worker import Asked
+from jobs.coloring.work import Work
+from jobs.pages.review import page
+from jobs.storage import shard_rows, shards
+from jobs.storage.catalog import Catalog
+from jobs.storage.files import printable
+from jobs.storage.output import Lease, Place
+from jobs.storage.shard_rows import Footer
+
+SUFFIXES = (".tar", ".parquet")
+ENOUGH_UNSTORED = 3  # shards that cannot be stored, before a job gives up
+SMALL = 20_000  # bytes of a photograph, by which it is judged whether a page can show all of them
+
+
+def work_over(listed: pa.Table, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog) -> Work:
+    """What the listed files amount to. Raises ``UsageError`` where they are of several kinds."""
+    found = _shards(listed, config.source)
+    if found is None:
+        thumbnails = job.thumbnails and len(listed) <= page.MOST
+        return Files(listed, replace(job, thumbnails=thumbnails, format=config.format or "png"), config, place, catalog)
+    if config.format == "parquet":
+        raise UsageError("--format parquet is for photographs in files of their own: shards stay what they are")
+    if config.variants > 1 or config.confidence_map:
+        raise UsageError("--variants and --confidence-map write pictures of their own, which shards have no place for")
+    few_enough = (pc.sum(found["bytes"]).as_py() or 0) <= page.MOST * SMALL
+    told = replace(job, thumbnails=job.thumbnails and few_enough, format=config.format or "keep", sharded=True)
+    return Shards(found, len(listed) - len(found), told, config, place, catalog)
+
+
+def _shards(listed: pa.Table, source: str) -> pa.Table | None:
+    """Those of the files that are shards; None where photographs are in files of their own.
+
+    They are told by their names, and the first of each kind, or a single file, by its content.
+    """
+    paths = [os.fsdecode(path).lower() for path in _named(listed, SUFFIXES)["path"].to_pylist()]
+    if not paths and len(listed) > 1:
+        return None
+    kinds = {}
+    for suffix in SUFFIXES if len(listed) > 1 else ("",):
+        some = _named(listed, (suffix,))
+        if len(some) and _kind(os.fsdecode(some["uri"][0].as_py()), source):
+            kinds[suffix] = some
+    if not kinds:
+        return None
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{source} holds shards of two kinds, tar archives and Parquet files: choose one by a glob such as "
+            f"{source}/*.tar, and give the other an OUTPUT of its own"
+        )
+    (found,) = kinds.values()
+    for path in listed["path"].to_pylist():
+        name = os.fsdecode(path)
+        if formats.is_named_like_a_photograph(name):
+            raise UsageError(
+                f"{source} holds shards and also photographs in files of their own, such as {printable(name)}: choose "
+                f"the shards by a glob such as {source}/*{next(iter(kinds))}, and give the others their own OUTPUT"
+            )
+    return found
+
+
+def _named(listed: pa.Table, suffixes: tuple[str, ...]) -> pa.Table:
+    wanted = pa.array([False] * len(listed))
+    for suffix in suffixes:
+        wanted = pc.or_(wanted, pc.ends_with(listed["path"].cast(pa.large_binary()), suffix.encode(), ignore_case=True))
+    return listed.filter(wanted)
+
+
+def _kind(uri: str, source: str) -> shards.Kind | None:
+    try:
+        return shards.kind_of(uri)
+    except shards.ShardError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{uri} cannot be read ({error}): check {source} and your credentials") from error
+
+
+class Shards(Work):
+    noun, photographs, in_bytes = "shards", "shards", True
+
+    def __init__(self, listed: pa.Table, beside: int, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog):
+        """``beside`` are other files of SOURCE."""
+        super().__init__(listed, job, config, place, catalog)
+        if beside:
+            self.noun = f"shards ({beside:,} other files beside them are left alone)"
+        self._left: dict[str, int] = {}
+        self._lost: list[str] = []
+
+    def record(self) -> None:
+        pass
+
+    def wanted(self) -> pa.Table:
+        """The largest first, so that in the end no machine waits for a single large one."""
+        footers = shard_rows.footers(self.place)
+        files = self.files.append_column("why", self._why(footers))
+        asked = Asked(retry_errors=self.config.retry_errors)
+        wanted = files.filter(pc.is_valid(files["why"])).sort_by([("bytes", "descending"), ("path", "ascending")])
+        return wanted.append_column("asked", pa.array([asked.json()] * len(wanted), pa.string()))
+
+    def _why(self, footers: dict[str, Footer | None]) -> pa.Array:
+        """What makes a shard one to be done again is what does a photograph of it: its footer says which there are of
+        those that make a difference.
+        """
+        columns: dict[str, list] = defaultdict(list)
+        reasons: dict[str, str] = {}
+        for id, version in zip(self.files["id"].to_pylist(), self.files["version"].to_pylist(), strict=True):
+            footer = footers.get(id)
+            if footer is None:
+                reasons[id] = "new" if id not in footers else "of which the catalogue's file is damaged"
+            elif footer.version != version:
+                reasons[id] = "changed since"
+            else:
+                for group in footer.groups:
+                    columns["shard"].append(id)
+                    columns["path"].append(f"a.{SUFFIX[group.kept]}".encode())
+                    columns["version"].append(version)
+                    for name in ("kind", "status", "model", "settings"):
+                        columns[name].append(getattr(group, name))
+        if columns:
+            number = pa.array(range(len(columns["shard"]))).cast(pa.string())
+            text = {name: pa.array(columns[name], pa.string()) for name in columns if name != "path"}
+            groups = pa.table(text | {"id": number, "path": pa.array(columns["path"], pa.binary())})
+            rows = groups.append_column("source_version", groups["version"])
+            groups = groups.append_column("hinted_anew", pa.array([False] * len(groups)))
+            again = todo.todo(groups, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
+            reasons |= dict(zip(again["shard"].to_pylist(), again["why"].to_pylist(), strict=True))
+        return pa.array([reasons.get(id) for id in self.files["id"].to_pylist()], pa.string())
+
+    def begin(self, wanted: pa.Table, lease: Lease) -> None:
+        self._left = dict(zip(wanted["id"].to_pylist(), wanted["bytes"].to_pylist(), strict=True))
+
+    def take(self, rows: pa.Table) -> Step:
+        """Reports. With the last one of a shard all of it is done, whatever else than photographs it holds."""
+        counts: Counter[str] = Counter()
+        times, work = [], 0
+        for report in rows.to_pylist():
+            counts.update({status: report[status] or 0 for status in ("ok", "error", "skipped")})
+            times += [report[name] for name in ("first", "last") if report[name]]
+            left = self._left[report["shard"]]
+            gone = left if report["done"] else min(left, report["bytes"])
+            self._left[report["shard"]] -= gone
+            work += gone
+            if report["unstored"]:
+                self._lost.append(report["unstored"])
+        return Step(counts, times, work)
+
+    @property
+    def unstored(self) -> str | None:
+        return self._lost[-1] if len(self._lost) >= ENOUGH_UNSTORED else None
+
+    def flush(self) -> None:
+        pass
+
+    def finish(self) -> None:
+        if self._lost:
+            raise OSError(self._lost[-1])
+
+    def summary(self) -> dict:
+        ids, footers = set(self.files["id"].to_pylist()), shard_rows.footers(self.place)
+        found: dict = {"status": Counter(ok=0, error=0, skipped=0), "kind": Counter(), "doubtful": []}
+        reasons: dict[str, dict] = {}
+        for id, footer in footers.items():
+            if footer is None or id not in ids:
+                continue
+            for group, count in footer.groups.items():
+                found["status"][group.status] += count
+                if group.kind:
+                    found["kind"][group.kind] += count
+            found["doubtful"] = shard_rows.least([*found["doubtful"], *footer.doubtful])
+            for reason in footer.reasons.values():
+                shard_rows.merge(reasons, reason)
+        found["reasons"] = sorted(reasons.values(), key=lambda reason: -reason["count"])
+        return found

@@ -1,0 +1,179 @@
+"""The catalogue's files of shards: OUTPUT/catalog/shard-ID.parquet has a row for each photograph of one shard, and says
+in its footer what they amount to. A shard is done when that file is whole: it is written last, and at once.
+
+Its name is the shard's, so that a shard that is done again replaces its rows, and all of the folder is one table. A job
+goes by the footers alone, some kilobytes for each shard, however many photographs it holds.
+"""
+
+import contextlib
+import heapq
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from colorize_core import encoding
+from jobs.storage import files
+from jobs.storage.catalog import SCHEMA, without_details
+from jobs.storage.output import Place
+
+NAME = re.compile(r"/shard-([0-9a-f]{32})\.parquet$")
+KEY = b"colorize"  # of the footer's metadata, in JSON
+TAIL = 64 << 10  # bytes at a file's end that hold most footers
+GROUP = 1 << 14  # rows in a row group
+DOUBTFUL = 3  # photographs whose colours are the most doubtful
+REASONS = 100  # different ones of what is not ``ok``
+EXAMPLES = 3  # of each
+THREADS = 32  # that read footers: an object store answers each in milliseconds
+
+
+class Group(NamedTuple):
+    """Photographs that what is to be done makes no difference between."""
+
+    kept: encoding.Format
+    """The format that ``--format keep`` keeps."""
+    kind: str | None
+    status: str
+    model: str | None
+    settings: str | None
+
+
+@dataclass(slots=True)
+class Footer:
+    """What the rows of a shard amount to."""
+
+    shard: str
+    """Its path, relative to SOURCE."""
+    source: str
+    version: str
+    groups: Counter[Group] = field(default_factory=Counter)
+    doubtful: list[dict] = field(default_factory=list)
+    """``source`` and ``confidence`` of the most doubtful, these first."""
+    reasons: dict[str, dict] = field(default_factory=dict)
+    """Of what is not ``ok``, those that differ by more than details: ``status``, ``reason``, ``count``, ``examples``.
+    """
+    seconds: float = 0.0
+
+    def add(self, row: dict, kept: encoding.Format) -> None:
+        self.groups[Group(kept, row.get("kind"), row["status"], row.get("model"), row.get("settings"))] += 1
+        self.seconds += row["seconds"]
+        if row.get("confidence") is not None and row["status"] == "ok":
+            self.doubtful = least([*self.doubtful, {name: row[name] for name in ("source", "confidence")}])
+        if row["status"] != "ok":
+            reason = {"status": row["status"], "reason": row["error"], "count": 1, "examples": [row["source"]]}
+            merge(self.reasons, reason)
+
+    @property
+    def photographs(self) -> int:
+        return self.groups.total()
+
+    def json(self) -> str:
+        groups = [{**group._asdict(), "count": count} for group, count in sorted(self.groups.items(), key=str)]
+        return json.dumps(asdict(self) | {"groups": groups, "reasons": [*self.reasons.values()]}, ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> "Footer":
+        said = json.loads(text)
+        counts = [group.pop("count") for group in said["groups"]]
+        said["groups"] = Counter(dict(zip((Group(**group) for group in said["groups"]), counts, strict=True)))
+        said["reasons"] = {f"{one['status']} {without_details(one['reason'])}": one for one in said["reasons"]}
+        return cls(**said)
+
+
+def least(entries: list[dict]) -> list[dict]:
+    """The most doubtful of these."""
+    return heapq.nsmallest(DOUBTFUL, entries, key=lambda entry: (entry["confidence"], entry["source"]))
+
+
+def merge(reasons: dict[str, dict], reason: dict) -> None:
+    """Add a reason to others, to which it may be alike."""
+    key = f"{reason['status']} {without_details(reason['reason'])}"
+    if key not in reasons and len(reasons) >= REASONS:
+        key = f"{reason['status']} others"
+        reason = reason | {"reason": "for other reasons, which the catalogue has"}
+    known = reasons.setdefault(key, reason | {"count": 0, "examples": []})
+    known["count"] += reason["count"]
+    known["examples"] = [*known["examples"], *reason["examples"]][:EXAMPLES]
+
+
+class ShardRows:
+    """The file of one shard while it is written, some rows at a time; discarded where there is an exception."""
+
+    def __init__(self, output: str, id: str, footer: Footer):
+        self.uri, self.footer = uri_of(output, id), footer
+        self._waiting: list[pa.Table] = []
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> "ShardRows":
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(files.stored(self.uri))
+            self._writer = pq.ParquetWriter(
+                file, SCHEMA, compression="zstd", write_statistics=False, write_page_checksum=True
+            )
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            if error is None:
+                self._flush()
+                self._writer.add_key_value_metadata({KEY: self.footer.json().encode()})
+                self._writer.close()
+        except BaseException as failure:
+            self._held.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._held.__exit__(kind, error, trace)
+
+    def add(self, rows: list[dict], kept: Iterable[encoding.Format]) -> None:
+        """Rows of ``SCHEMA``, and the format that each one's photograph would be kept in."""
+        for row, format in zip(rows, kept, strict=True):
+            self.footer.add(row, format)
+        self._waiting.append(pa.Table.from_pylist(rows, SCHEMA))
+        if sum(map(len, self._waiting)) >= GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []
+
+
+def uri_of(output: str, id: str) -> str:
+    return f"{output}/catalog/shard-{id}.parquet"
+
+
+def paths(place: Place) -> dict[str, str]:
+    """The files that there are, by their shards' ids."""
+    return {found[1]: path for path in place.files("catalog") if (found := NAME.search(path))}
+
+
+def footers(place: Place) -> dict[str, Footer | None]:
+    """What there is of all shards, by their ids; None where a file is damaged."""
+    there = paths(place)
+    with ThreadPoolExecutor(THREADS) as threads:
+        return dict(zip(there, threads.map(lambda path: footer(place, path), there.values()), strict=True))
+
+
+def footer(place: Place, path: str) -> Footer | None:
+    try:
+        tail = place.fs.cat_file(path, start=-TAIL)
+        size = int.from_bytes(tail[-8:-4], "little") + 8
+        if size > len(tail):
+            tail = place.fs.cat_file(path, start=-size)
+        return Footer.parse(pq.read_metadata(pa.BufferReader(tail)).metadata[KEY])
+    except (ValueError, KeyError, TypeError, pa.ArrowException):
+        return None
+
+
+@contextlib.contextmanager
+def opened(output: str, id: str) -> Iterator[pq.ParquetFile]:
+    """The file of a shard. Raises ``OSError`` and ``ArrowInvalid``."""
+    fs, path = files.file_system(uri_of(output, id))
+    with fs.open(path, "rb") as file:
+        yield pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
