@@ -201,7 +201,7 @@ class _Portions:
         name, self._next = str(self._next), self._next + 1
         label, problem = printable(path or name), None
         if data is None and path:
-            problem = f"its row holds a path ({label}) and no bytes: write the set anew with the photographs in it"
+            problem = f"its row holds no bytes, only a path ({label}): write the set anew with the photographs in it"
         elif data is None:
             problem = "its row holds no photograph (null)"
         return Photograph(name, label, data, problem)
