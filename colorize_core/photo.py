@@ -20,6 +20,8 @@ from colorize_core.exif import Directories
 from colorize_core.formats import NotAnImageError, PhotoError, sniff
 
 MAX_PIXELS = 400_000_000  # a decompression bomb declares more; the largest archival masters do not
+MAX_BYTES = 8 * MAX_PIXELS
+"""Of a file: what the largest photograph takes uncompressed, in 16-bit RGB with alpha."""
 
 # Pillow renders these through an external program or a handler that the user installs.
 _NOT_RASTER = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}

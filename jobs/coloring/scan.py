@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from colorize_core.colorizer import Colouring
 
 
-MOST_BYTES = 8 * photo.MAX_PIXELS
-"""Of a file: what the largest photograph takes uncompressed, in 16-bit RGB with alpha."""
-
-
 class NotStored(Exception):
     """OUTPUT's storage has refused what was made of a photograph; its cause says why."""
 

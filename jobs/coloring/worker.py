@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from colorize_core import photo
 from jobs.coloring.job import Job, named, output_name
 from jobs.coloring.pipeline import Pipeline, neighbours
-from jobs.coloring.scan import MOST_BYTES, NotStored, Scan, sniff
+from jobs.coloring.scan import NotStored, Scan, sniff
 from jobs.pages import thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
@@ -68,7 +69,7 @@ class ColorizeActor(Pipeline):
 
     def _read(self, scan: Scan) -> None:
         with scan.accounted("reading"), self.telemetry.timed("read"):
-            scan.data = self.telemetry.moved("read", files.read_bytes(scan.uri, sniff, MOST_BYTES))
+            scan.data = self.telemetry.moved("read", files.read_bytes(scan.uri, sniff, photo.MAX_BYTES))
             scan.row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
 
     def _keep(self, scan: Scan) -> None:
@@ -98,7 +99,7 @@ def _confidence_picture(confidence: np.ndarray, shape: tuple[int, ...]) -> bytes
 
 def _size(scans: list[Scan]) -> int:
     """Bytes that are read of their files."""
-    return sum(scan.size if scan.size <= MOST_BYTES else files.HEAD for scan in scans)
+    return sum(scan.size if scan.size <= photo.MAX_BYTES else files.HEAD for scan in scans)
 
 
 def _keep(uri: str, data: bytes) -> None:

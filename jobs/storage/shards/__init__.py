@@ -11,12 +11,11 @@ from typing import Literal
 
 from jobs.storage.files import HEAD, stored
 from jobs.storage.shards.parquet import ParquetShard, ParquetShardWriter, has_photographs
-from jobs.storage.shards.portions import MOST_BYTES, NOTE, NOTED, Made, Photograph, Portion, ShardError
+from jobs.storage.shards.portions import NOTE, NOTED, Made, Photograph, Portion, ShardError
 from jobs.storage.shards.reading import ShardFile
 from jobs.storage.shards.webdataset import WebDatasetShard, WebDatasetWriter, begins_like_a_tar
 
 __all__ = [
-    "MOST_BYTES",
     "NOTE",
     "NOTED",
     "WITHIN",

@@ -6,15 +6,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from colorize_core import photo
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.files import printable
 
 PORTION_BYTES = 32 << 20
 """Of the photographs of a portion, and of what is carried along with them, unless a single one is larger."""
 PORTION_PHOTOGRAPHS = 256
-MOST_BYTES = 8 * photo.MAX_PIXELS
-"""Of a photograph that is read: what the largest takes uncompressed, in 16-bit RGB with alpha."""
 
 _NOTED = """
     id status error kind width height model colorfulness confidence source_sha256 output_sha256

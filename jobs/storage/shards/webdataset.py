@@ -15,10 +15,10 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from colorize_core import photo
 from colorize_core.formats import is_named_like_a_photograph
 from jobs.storage.files import printable
 from jobs.storage.shards.portions import (
-    MOST_BYTES,
     NOTE,
     NOTED,
     PORTION_BYTES,
@@ -323,7 +323,7 @@ def _problem(member: Member, occurs: bool) -> str | None:
         return f"a photograph before it in this shard is called {printable(member.name)} too: give it another name"
     if member.is_sparse:
         return "it is stored with holes (a sparse file): pack the shard anew without them (tar without --sparse)"
-    if member.size > MOST_BYTES:
+    if member.size > photo.MAX_BYTES:
         return (
             f"it has {member.size / 1e9:,.1f} GB, more than any photograph takes: cut it into parts, "
             "or check what it is"

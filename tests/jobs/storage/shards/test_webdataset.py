@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorize_core import photo
 from jobs.storage import shards
 from jobs.storage.shards import Made, ShardError, webdataset
 from tests.jobs.storage.shards.through import photographs, through
@@ -164,7 +165,7 @@ def test_a_sample_is_not_torn(tmp_path, monkeypatch):
 def test_what_is_large_stays_where_it_is_until_it_is_copied(tmp_path, monkeypatch, name):
     """A film beside photographs, or what is larger than any photograph."""
     monkeypatch.setattr(webdataset, "PORTION_BYTES", 5000)
-    monkeypatch.setattr(webdataset, "MOST_BYTES", 9999)
+    monkeypatch.setattr(photo, "MAX_BYTES", 9999)
     monkeypatch.setattr(webdataset, "_COPIED", 4096)
     content = np.random.default_rng(0).bytes(10_000)
     source = archive(tmp_path / "in.tar", (name, content), ("b.jpg", b"second"))
