@@ -304,7 +304,7 @@ class WebDatasetWriter:
 def _json(note: dict) -> bytes:
     """With numbers as exact as in the catalogue, so that a row from there says the same."""
     said = {
-        field.name: float(str(np.float32(value))) if pa.types.is_float32(field.type) and value is not None else value
+        field.name: float(np.float32(value)) if pa.types.is_float32(field.type) and value is not None else value
         for field in NOTE
         for value in [note.get(field.name)]
     }

@@ -126,7 +126,8 @@ def test_notes_from_the_catalogue_say_the_same_as_fresh_ones(tmp_path):
         said.append(members(tmp_path / "out.tar")[1][1])
     assert said[0] == said[1]
     note = json.loads(said[0])
-    assert [*note] == shards.NOTE.names and (note["confidence"], note["width"], note["error"]) == (0.8123457, 3, None)
+    assert [*note] == shards.NOTE.names
+    assert (note["confidence"], note["width"], note["error"]) == (float(np.float32(0.8123456789)), 3, None)
 
 
 def test_a_name_that_occurs_twice(tmp_path):

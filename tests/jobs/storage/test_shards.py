@@ -86,7 +86,7 @@ def test_the_leftover_of_a_killed_process_is_taken_over(shard, tmp_path):
 
 @pytest.mark.parametrize("kind", [parquet, webdataset])
 def test_a_shard_that_shrinks_while_it_is_read(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("tests.jobs.storage.shards.test_shards.PHOTOGRAPHS", [os.urandom(100_000) for _ in range(3)])
+    monkeypatch.setattr("tests.jobs.storage.test_shards.PHOTOGRAPHS", [os.urandom(100_000) for _ in range(3)])
     shard = kind(tmp_path / "a")
     with pytest.raises(OSError, match="shorter"), shards.open_shard(shard) as opened:
         os.truncate(shard, 50_000)
