@@ -1,26 +1,30 @@
 """A whole colouring job over very many tiny photographs: does it slow down, or grow, on the way?
 
-    python -m benchmarks.simulation [--photographs 200000]
+    python -m benchmarks.simulation [--photographs 200000] [--shards 200] [--kind webdataset]
 
 The photographs are of 1 KB, and the network, the ``resnet18`` weights told to look at 32 pixels, takes next to no time.
 What remains is what a job does for each photograph whatever its size: listing, scheduling, reading, storing, the
-catalogue, all but the review page. The driver's memory, without the libraries that it maps, includes PyTorch's, since
-it checks weights that do not ship.
+catalogue, all but the review page. With ``--shards`` they are in that many shards instead of files of their own, and
+the same command is run again, to find that nothing is to be done. The driver's memory, without the libraries that it
+maps, includes PyTorch's, since it checks weights that do not ship.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import cyclopts
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
@@ -40,44 +44,81 @@ class SimulationConfig:
     """Colour very many tiny photographs."""
 
     photographs: int = 200_000
+    shards: int | None = None
+    """In which they are, instead of in files of their own."""
+    kind: Literal["parquet", "webdataset"] = "parquet"
+    """Of the shards."""
 
 
 def main(config: Annotated[SimulationConfig, OPTIONS] = SimulationConfig()) -> None:  # noqa: B008
     with tempfile.TemporaryDirectory() as folder:
         scans, output, weights = (Path(folder, name) for name in ("scans", "out", "tiny.safetensors"))
-        _make(scans, config.photographs)
+        pictures = _pictures()
+        if config.shards:
+            _make_shards(scans, pictures, config.photographs, config.shards, config.kind)
+        else:
+            _make(scans, pictures, config.photographs)
         colorizer = Colorizer.load("resnet18", "cpu")
         colorizer.input_side = 32
         weights.write_bytes(colorizer.pack())
         command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output), "--weights", str(weights)]
         command += ["--json", "--no-review"]
-        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        began, memory = time.time(), []
-        while job.poll() is None:
-            memory.append((time.time(), memory_mb(job.pid)))
-            time.sleep(0.5)
-        summary = json.loads(job.stdout.read())
+        summary, seconds, memory = _watched(command)
         finished = pq.read_table(output / "catalog", columns=["finished_at"])["finished_at"].to_numpy()
         stored = sum(path.stat().st_size for path in Path(output, "catalog").iterdir())
+        again = _watched(command) if config.shards else None
     finished = np.sort(finished.astype("datetime64[us]").astype(np.int64)) / 1e6
     assert summary["status"]["ok"] == len(finished) == config.photographs, summary
-    _print(finished, *np.array(memory).T)
+    _print(finished, *memory)
     print(
-        f"{config.photographs:,} coloured, none lost, none twice; {time.time() - began:.0f} s from the command to its "
+        f"{config.photographs:,} coloured, none lost, none twice; {seconds:.0f} s from the command to its "
         f"exit; catalogue {stored / len(finished):.0f} bytes a photograph"
     )
+    if again:
+        assert again[0]["already_done"] == config.shards, again[0]
+        print(f"the same command again: {again[1]:.1f} s, at most {again[2][1].max():,.0f} MB")
 
 
-def _make(folder: Path, count: int) -> None:
+def _watched(command: list[str]) -> tuple[dict, float, np.ndarray]:
+    """What a job says in the end, its seconds, and its driver's megabytes: times and sizes."""
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    began, memory = time.time(), []
+    while job.poll() is None:
+        memory.append((time.time(), memory_mb(job.pid)))
+        time.sleep(0.1)
+    return json.loads(job.stdout.read()), time.time() - began, np.array(memory).T
+
+
+def _pictures() -> list[bytes]:
     with tempfile.TemporaryDirectory() as some:
         distinct = [cv2.imread(str(file)) for file in make_scans(Path(some, "a"), 64, 48, DISTINCT)]
-    encoded = [cv2.imencode(".jpg", scan[..., 0], [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes() for scan in distinct]
+    return [cv2.imencode(".jpg", scan[..., 0], [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes() for scan in distinct]
+
+
+def _make(folder: Path, pictures: list[bytes], count: int) -> None:
     for i in range(count):
         if i % FOLDER == 0:
             Path(folder, f"box-{i // FOLDER:04d}").mkdir(parents=True)
         with open(os.path.join(folder, f"box-{i // FOLDER:04d}", f"{i:06d}.jpg"), "wb") as file:
-            file.write(encoded[i % DISTINCT])
-    print(f"{count:,} photographs of {np.mean([len(data) for data in encoded]):,.0f} bytes", flush=True)
+            file.write(pictures[i % DISTINCT])
+    print(f"{count:,} photographs of {np.mean([len(data) for data in pictures]):,.0f} bytes", flush=True)
+
+
+def _make_shards(folder: Path, pictures: list[bytes], count: int, shards: int, kind: str) -> None:
+    folder.mkdir()
+    for shard in range(shards):
+        numbers = range(count * shard // shards, count * (shard + 1) // shards)
+        if kind == "parquet":
+            images = [{"bytes": pictures[i % DISTINCT], "path": f"{i:09d}.jpg"} for i in numbers]
+            pq.write_table(pa.table({"image": images, "number": [*numbers]}), folder / f"{shard:05d}.parquet")
+            continue
+        with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
+            for i in numbers:
+                member = tarfile.TarInfo(f"{i:09d}.jpg")
+                member.size = len(pictures[i % DISTINCT])
+                archive.addfile(member, io.BytesIO(pictures[i % DISTINCT]))
+    size = np.mean([len(data) for data in pictures])
+    print(f"{count:,} photographs of {size:,.0f} bytes in {shards:,} shards ({kind})", flush=True)
 
 
 def _print(finished: np.ndarray, times: np.ndarray, memory: np.ndarray) -> None:

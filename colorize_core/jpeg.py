@@ -213,32 +213,37 @@ class _Tables:
         return self.short, self.lasts, self.offsets, self.symbols, self.quick
 
     def define(self, number: int, counts: bytes, symbols: bytes) -> None:
-        from colorize_core.blocks import SHORT
-
-        self.short[number], self.lasts[number], self.offsets[number] = 0, -1, 0
+        self.short[number], self.lasts[number], self.offsets[number], self.quick[number] = _looked_up(counts, symbols)
         self.symbols[number, : len(symbols)] = np.frombuffer(symbols, np.uint8)
         self.codes[number] = code_words(counts, symbols)
         self.ambiguous |= len(set(symbols)) < len(symbols)
-        code = place = 0
-        for length, count in enumerate(counts, 1):
-            if code + count > 1 << length:
-                raise Unsuitable("a Huffman table has more codes than there are")
-            if count:
-                self.offsets[number, length], self.lasts[number, length] = place - code, code + count - 1
-            if length <= SHORT:
-                each = 1 << (SHORT - length)
-                entries = [length << 8 | symbol for symbol in symbols[place : place + count]]
-                self.short[number, code * each : (code + count) * each] = np.repeat(entries, each)
-            code, place = (code + count) << 1, place + count
         self.defined[number] = counts, symbols
-        if number >= 4:
-            entries = self.short[number].astype(np.int32)
-            sizes = entries & 15
-            rest = SHORT - (entries >> 8) - sizes  # bits behind the number
-            values = np.arange(1 << SHORT) >> np.maximum(rest, 0) & ((1 << sizes) - 1)
-            values -= np.where(values >> np.maximum(sizes - 1, 0), 0, (1 << sizes) - 1)
-            quick = values << 12 | (entries & 0xF0) << 4 | (SHORT - rest)
-            self.quick[number] = np.where((entries > 0) & (sizes > 0) & (rest >= 0), quick, 0)
+
+
+@lru_cache(64)  # tables: most scans have those of the standard, or their scanner's
+def _looked_up(counts: bytes, symbols: bytes) -> tuple[np.ndarray, ...]:
+    """What a table adds to each of ``_Tables.short``, ``lasts``, ``offsets`` and ``quick``. Raises ``Unsuitable``."""
+    from colorize_core.blocks import SHORT
+
+    short, lasts, offsets = np.zeros(1 << SHORT, np.uint16), np.full(17, -1, np.int64), np.zeros(17, np.int64)
+    code = place = 0
+    for length, count in enumerate(counts, 1):
+        if code + count > 1 << length:
+            raise Unsuitable("a Huffman table has more codes than there are")
+        if count:
+            offsets[length], lasts[length] = place - code, code + count - 1
+        if length <= SHORT:
+            each = 1 << (SHORT - length)
+            some = [length << 8 | symbol for symbol in symbols[place : place + count]]
+            short[code * each : (code + count) * each] = np.repeat(some, each)
+        code, place = (code + count) << 1, place + count
+    entries = short.astype(np.int32)
+    sizes = entries & 15
+    rest = SHORT - (entries >> 8) - sizes  # bits behind the number
+    values = np.arange(1 << SHORT) >> np.maximum(rest, 0) & ((1 << sizes) - 1)
+    values -= np.where(values >> np.maximum(sizes - 1, 0), 0, (1 << sizes) - 1)
+    quick = values << 12 | (entries & 0xF0) << 4 | (SHORT - rest)
+    return short, lasts, offsets, np.where((entries > 0) & (sizes > 0) & (rest >= 0), quick, 0)
 
 
 class Reader:
@@ -576,8 +581,9 @@ def huffman(frequencies: np.ndarray) -> tuple[bytes, bytes]:
     return bytes(counts[1:17]), bytes(both & 255 for both in sorted(size << 8 | each for each, size in length.items()))
 
 
+@lru_cache(64)
 def code_words(counts: bytes, symbols: bytes) -> np.ndarray:
-    """Codes by symbol (annex C), times 32 plus their length; (256,) int64, 0 where a symbol has none."""
+    """Codes by symbol (annex C), times 32 plus their length; (256,) int64, 0 where a symbol has none. Read-only."""
     codes = np.zeros(256, np.int64)
     code, remaining = 0, iter(symbols)
     for length, count in enumerate(counts, 1):
@@ -585,6 +591,7 @@ def code_words(counts: bytes, symbols: bytes) -> np.ndarray:
             codes[next(remaining)] = code << 5 | length
             code += 1
         code <<= 1
+    codes.flags.writeable = False
     return codes
 
 

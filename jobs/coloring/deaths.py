@@ -2,13 +2,17 @@
 
 import contextlib
 import faulthandler
+import fcntl
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from jobs.machine import scratch
 
+WORKING = "working-"
 FAULTS = signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL
 
 
@@ -26,29 +30,71 @@ def die_at_faults() -> None:
 
 class Deaths:
     """How often a process on this node died while it worked on a photograph, from its first byte on: a file with a byte
-    for each attempt that has not ended. After a restart of the actor that is what its last process left."""
+    for each attempt that has not ended.
+
+    While photographs are worked on, a single file names all of them, and is locked by who made it. What its process
+    leaves, however it ends, is unlocked: then each photograph in it has had an attempt that has not ended.
+    """
 
     def __init__(self, run: str):
         self.prefix = os.path.join(scratch.folder(), f"{run}-")
+        self._counts: dict[str, int] = {}
+        self.find()
+
+    def find(self) -> None:
+        """Count the attempts of processes that have ended since, and take note of what others have counted."""
+        self._counts = {}
+        folder, name = os.path.split(self.prefix)
+        left = []
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.startswith(name + WORKING):
+                    left += _left(entry.path)
+                elif entry.name.startswith(name):
+                    self._counts[entry.name.removeprefix(name)] = entry.stat().st_size
+        for id in left:
+            self.add(id)
 
     def count(self, id: str) -> int:
-        try:
-            return os.path.getsize(self.prefix + id)
-        except FileNotFoundError:
-            return 0
+        return self._counts.get(id, 0)
 
     def add(self, id: str) -> None:
         with open(self.prefix + id, "ab") as file:
             file.write(b".")
+            self._counts[id] = file.tell()
 
     @contextlib.contextmanager
     def counted(self, ids: list[str]) -> Iterator[None]:
-        for id in ids:
-            self.add(id)
-        yield
+        """Around an attempt with these."""
+        path = f"{self.prefix}{WORKING}{uuid.uuid4().hex}"
+        with open(path, "xb") as file:
+            _lock(file)
+            file.write("\n".join(ids).encode())
+            file.flush()
+            yield
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
         for id in ids:
             self.forget(id)
 
     def forget(self, id: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self.prefix + id)
+        if self._counts.pop(id, 0):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.prefix + id)
+
+
+def _left(path: str) -> list[str]:
+    """What a process was at when it ended; nothing where it lives, or another one asks as well."""
+    with open(path, "rb") as file:
+        if not _lock(file) or not os.path.exists(path):
+            return []
+        os.remove(path)
+        return file.read().decode().split()
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

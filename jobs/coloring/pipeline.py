@@ -105,6 +105,7 @@ class Pipeline(ABC):
     def _apart(self, scans: list[Scan]) -> Iterator[list[Scan]]:
         """Those alone that a process died with; the others together, the last. Three deaths are enough: one with
         another cause may meet a photograph that is alone, hardly two."""
+        self.deaths.find()
         alone: list[Scan] = []
         together: list[Scan] = []
         for scan in scans:

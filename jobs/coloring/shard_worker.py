@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from jobs.cli import JobFailed
@@ -213,11 +212,7 @@ class ShardActor(Pipeline):
         format = container(self.job.format, scan.kept)
         as_named = scan.label.lower().endswith(".png") if format == "png" else named(scan.label) == format
         suffix = None if as_named else f".{SUFFIX[format]}"
-        note = {name: scan.row.get(name) for name in shards.NOTE.names}
-        for name in ("colorfulness", "confidence"):  # as the catalogue has them, from which they are carried over
-            if note[name] is not None:
-                note[name] = float(np.float32(note[name]))
-        return shards.Made(scan.picture, suffix, note)
+        return shards.Made(scan.picture, suffix, {name: scan.row.get(name) for name in shards.NOTE.names})
 
     def _bad(self, shard: Shard, reason: str) -> pa.Table:
         """Its one row, where it cannot be gone through."""
