@@ -110,7 +110,7 @@ class ParquetShard:
         """What a decoder raises becomes a ``ShardError``, unless it was the storage that failed."""
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             if self._source.failure:
                 raise self._source.failure from None
             what = " ".join(str(error).split())

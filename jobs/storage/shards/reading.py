@@ -12,9 +12,9 @@ class ShardFile(io.RawIOBase):
     stumbles raises the same kind of error."""
 
     def __init__(self, uri: str):
-        fs, path = file_system(uri)
+        self._fs, path = file_system(uri)  # kept, since a ZIP archive closes its files when it goes
         # Each request brings what is asked for: PyArrow goes from column to column.
-        self._file = fs.open(path, "rb") if is_local(uri) else fs.open(path, "rb", cache_type="none")
+        self._file = self._fs.open(path, "rb", **({} if is_local(uri) else {"cache_type": "none"}))
         self.is_local = is_local(uri)
         self.size = self._file.seek(0, io.SEEK_END)
         self.failure: Exception | None = None

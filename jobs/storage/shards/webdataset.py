@@ -209,11 +209,15 @@ class WebDatasetShard:
         records = {}
         while content.strip(b"\0"):
             length, _, rest = content.partition(b" ")
-            if not length.isdigit() or not len(length) + 2 < int(length) <= len(content):
+            size = int(length) if length.isdigit() and len(length) < 10 else 0
+            key, equals, value = rest[: max(size - len(length) - 2, 0)].partition(b"=")
+            try:
+                records[key.decode()] = value.decode(*_ENCODING)
+            except UnicodeDecodeError:
+                equals = b""
+            if not equals or size > len(content):
                 raise self._damaged(at, "a damaged extended header")
-            key, _, value = rest[: int(length) - len(length) - 2].decode(*_ENCODING).partition("=")
-            records[key] = value
-            content = content[int(length) :]
+            content = content[size:]
         return records
 
     def _read(self, start: int, size: int, at: int) -> bytes:

@@ -1,8 +1,10 @@
 """What both kinds of shards have in common."""
 
+import errno
 import io
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import s3fs
 
 from jobs.storage import files, shards
-from jobs.storage.shards import reading
+from jobs.storage.shards import ParquetShardWriter, WebDatasetWriter, reading
 from tests.jobs.storage.shards.through import photographs, through
 
 PHOTOGRAPHS = [b"first", b"second", b"third"]
@@ -113,6 +115,23 @@ def test_in_an_object_store(s3_endpoint, shard, tmp_path):
     through(shard, str(tmp_path / "out"))
     assert fs.cat("collections/out") == (tmp_path / "out").read_bytes()
     assert shards.read_one("s3://collections/out", photographs("s3://collections/out")[1].name) == b"SECOND"
+
+
+def test_in_a_zip_archive(shard, tmp_path):
+    with zipfile.ZipFile(tmp_path / "shards.zip", "w") as file:
+        file.write(shard, "inside")
+    assert [one.data for one in photographs(f"zip://inside::file://{tmp_path}/shards.zip")] == PHOTOGRAPHS
+
+
+def test_a_full_disk_is_known_as_one(shard):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "no space left")
+
+    with shards.open_shard(shard) as opened, pytest.raises(OSError) as caught:
+        kind = ParquetShardWriter if opened.kind == "parquet" else WebDatasetWriter
+        kind(Full(), opened).close()
+    assert files.is_full(caught.value)
 
 
 def test_nothing_is_left_in_an_object_store_where_that_was_not_all(s3_endpoint, shard, monkeypatch):

@@ -214,6 +214,23 @@ def test_damaged_shards(tmp_path, damage, what):
     assert not (tmp_path / "out.parquet").exists()
 
 
+def test_a_path_that_is_no_text(tmp_path):
+    path = pa.Array.from_buffers(pa.string(), 1, pa.array([b"f\xfcr.jpg"]).buffers())
+    image = pa.StructArray.from_arrays([pa.array([b"first"]), path], ["bytes", "path"])
+    with pytest.raises(ShardError, match=r"is damaged .*utf-8"):
+        photographs(written(tmp_path / "in.parquet", {"image": image}))
+
+
+def test_columns_that_must_have_values_and_more_beside_a_photograph(tmp_path):
+    inner = [pa.field("bytes", pa.binary(), False), pa.field("path", pa.string(), False), ("width", pa.int32())]
+    schema = pa.schema([pa.field("image", pa.struct(inner), False)])
+    rows = [{"image": {"bytes": b"first", "path": "a.webp", "width": 7}}] * 3
+    through(written(tmp_path / "in.parquet", pa.Table.from_pylist(rows, schema)), str(tmp_path / "out.parquet"))
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found["image"].to_pylist() == [{"bytes": b"FIRST", "path": "a.png", "width": 7}] * 3
+    assert found.schema.field("image") == schema.field("image")
+
+
 def test_tables_without_photographs(tmp_path):
     """img2dataset leaves such beside its archives."""
     source = written(tmp_path / "in.parquet", {"url": ["a"], "key": ["b"]})

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import subprocess
@@ -232,6 +233,18 @@ def test_damaged_shards(tmp_path, damage, what):
     with pytest.raises(ShardError, match=what):
         through(str(path), str(tmp_path / "out.tar"))
     assert not (tmp_path / "out.tar").exists()
+
+
+def test_whatever_is_damaged_is_told_in_a_sentence(tmp_path, rng):
+    path = tmp_path / "in.tar"
+    archive(path, *((f"{'é' * 60}{i}.jpg", b"x" * 600) for i in range(3)))
+    whole = path.read_bytes()[:12288]
+    for _ in range(200):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
+        path.write_bytes(data.tobytes())
+        with contextlib.suppress(ShardError):
+            through(str(path), str(tmp_path / "out.tar"))
 
 
 @pytest.mark.parametrize("damage", [b"path=a.jpg\n", b"9999 path=a.jpg\n", b"12 size=many\n", b"13 size=-200\n"])
