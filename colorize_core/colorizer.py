@@ -34,6 +34,8 @@ class Colouring:
     where the network gives no distribution."""
     confidence_map: np.ndarray | None = None
     """The same pixel by pixel, float32 (h, w), where it was asked for."""
+    likeliest_map: np.ndarray | None = None
+    """The likeliest colours at some places, int8 (h, w, 5, 2), see ``likeliest``, where they were asked for."""
     expected_difference: float | None = None
     """What the confidence is computed from: a mean colour difference, see ``distribution``."""
 
@@ -83,6 +85,7 @@ class Colorizer:
         variants: int = 1,
         confidence_map: bool = False,
         hints: Sequence[Sequence[Hint]] | None = None,
+        likeliest_map: bool = False,
     ) -> list[Colouring]:
         """Colours for grey scans of any sizes, (H, W) uint8 or uint16 each.
 
@@ -106,7 +109,7 @@ class Colorizer:
                 grid = h // CELL, w // CELL
                 told = np.stack([planes(hints[i], greys[i].shape, grid) for i in members]) if hinted else None
                 given = lightness, told
-                colours = self.engine.colours(*given, vividness, self.calibration.amplification)
+                colours = self.engine.colours(*given, vividness, self.calibration.amplification, likeliest_map)
                 others, maps = self._beside(colours, given, vividness, variants, confidence_map)
                 for place, i in enumerate(members):
                     found[i] = self._colouring(colours, place, [ab[place] for ab in others], maps)
@@ -139,16 +142,8 @@ class Colorizer:
             return Colouring(chroma)
         difference = float(colours.difference[place])
         sure = float(distribution.confidence(difference, self.calibration))
-        return Colouring(chroma, sure, None if maps is None else maps[place], difference)
-
-    def likeliest(self, grey: np.ndarray) -> np.ndarray | None:
-        """The colours that are likeliest at some places of a grey scan, (H, W) uint8 or uint16: int8 (h, w, 5, 2), see
-        ``likeliest``; None where the network gives no distribution.
-        """
-        if not self.file.gives_distribution:
-            return None
-        logits, bins = self.engine.logits(network_input(grey, self.input_side)[None, None], None)
-        return likeliest(_numpy(distribution.probabilities(logits))[0], _numpy(bins))
+        offered = None if colours.probability is None else likeliest(colours.probability[place], distribution.bins())
+        return Colouring(chroma, sure, None if maps is None else maps[place], offered, difference)
 
     def colorize(self, photograph: Photo, vividness: float | None = None, hints: Sequence[Hint] = ()) -> np.ndarray:
         """Colour one photograph at its native size: sRGB, (H, W, 3), at the photograph's bit depth."""

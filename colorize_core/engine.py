@@ -19,6 +19,8 @@ class Colours(NamedTuple):
     difference: np.ndarray | None
     """The expected one, see ``distribution.expected_difference``, averaged over each photograph, float32 (N,); None
     where the network gives no distribution."""
+    probability: np.ndarray | None = None
+    """Of bins at ``likeliest.places``, float32 (N, h', w', Q); None where it was not asked for, or there is none."""
 
 
 class Engine(Protocol):
@@ -37,9 +39,16 @@ class Engine(Protocol):
         """Of the square that it takes; None where any shape will do."""
 
     def colours(
-        self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
+        self,
+        lightness: np.ndarray,
+        hints: np.ndarray | None,
+        vividness: float,
+        amplification: float,
+        at_places: bool = False,
     ) -> Colours:
-        """Networks without a distribution know no vividness and no amplification; see ``distribution.chroma``."""
+        """Networks without a distribution know no vividness and no amplification; see ``distribution.chroma``.
+        ``at_places`` asks for probabilities at some of them.
+        """
 
     def logits(self, lightness: np.ndarray, hints: np.ndarray | None) -> tuple[Any, Any]:
         """Of a network with a distribution, over its bins, float32 (N, Q, h, w), and the bins, ab in CIE units (Q, 2):

@@ -65,7 +65,12 @@ class ForeignEngine:
         _probe(self)
 
     def colours(
-        self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
+        self,
+        lightness: np.ndarray,
+        hints: np.ndarray | None,
+        vividness: float,
+        amplification: float,
+        at_places: bool = False,
     ) -> Colours:
         lab = self.lab(cv2.resize(lightness[0, 0], (self.side, self.side), interpolation=cv2.INTER_LINEAR))
         return Colours(np.moveaxis(lab[..., 1:], 2, 0)[None].clip(-128, 127), None)

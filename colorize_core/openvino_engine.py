@@ -13,6 +13,8 @@ from openvino import opset13
 
 from colorize_core import distribution
 from colorize_core.engine import Colours, Precision
+from colorize_core.hints import CELL
+from colorize_core.likeliest import places
 from colorize_core.weights_file import GRAPHS, WeightsFile
 
 INPUTS = "lightness", "hints", "vividness", "amplification"  # of a graph; all others are weights
@@ -47,12 +49,22 @@ class OpenVinoEngine:
         self._model(False, ("ab", "difference"))  # what is wrong with the weights is said at once
 
     def colours(
-        self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
+        self,
+        lightness: np.ndarray,
+        hints: np.ndarray | None,
+        vividness: float,
+        amplification: float,
+        at_places: bool = False,
     ) -> Colours:
         if not self.file.gives_distribution:
             return Colours(self._run(("ab",), lightness)[0], None)
-        ab, difference = self._run(("ab", "difference"), lightness, hints, vividness, amplification)
-        return Colours(ab, difference)
+        given = lightness, hints, vividness, amplification
+        if not at_places:
+            return Colours(*self._run(("ab", "difference"), *given))
+        lines, columns = places(*(side // CELL for side in lightness.shape[2:]))
+        at = lines[:, None] * (lightness.shape[3] // CELL) + columns
+        ab, difference, some = self._run(("ab", "difference", "probability"), *given, at.ravel())
+        return Colours(ab, difference, some.reshape(1, *at.shape, -1))
 
     def logits(self, lightness: np.ndarray, hints: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return self._run(("logits",), lightness, hints)[0], distribution.bins()
@@ -64,10 +76,10 @@ class OpenVinoEngine:
         hints: np.ndarray | None = None,
         vividness: float = 0.0,
         amplification: float = 1.0,
+        at: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         given = {"lightness": lightness, "vividness": np.float32(vividness), "amplification": np.float32(amplification)}
-        if hints is not None:
-            given["hints"] = hints
+        given |= {name: array for name, array in (("hints", hints), ("at", at)) if array is not None}
         with self.lock:
             for request in self._requests_for(hints is not None, outputs, *lightness.shape[2:]):
                 names = {name for port in request.model_inputs for name in port.get_names()}
@@ -112,6 +124,14 @@ class OpenVinoEngine:
                 constant = opset13.constant(tensors[name].astype(np.float32))
                 parameter.output(0).replace(constant.output(0))
             wanted = [result for result in graph.get_results() if result.input_value(0).get_names() & {*outputs}]
+            if "probability" in outputs:  # which graphs have in them, but not among their outputs
+                *_, whole = (node for node in graph.get_ordered_ops() if node.get_type_name() == "Softmax")
+                at = opset13.parameter([-1], np.int64, "at")
+                at.output(0).get_tensor().set_names({"at"})
+                some = opset13.gather(opset13.reshape(whole, [-1, len(distribution.bins())], False), at, 0)
+                some.output(0).get_tensor().set_names({"probability"})
+                wanted.append(opset13.result(some))
+                inputs.append(at)
             self._models[key] = openvino.Model(wanted, inputs, self.file.graph)
         return self._models[key]
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from colorize_core import distribution, network
 from colorize_core.engine import Colours, Precision
+from colorize_core.likeliest import places
 from colorize_core.weights_file import WeightsFile
 
 
@@ -37,13 +38,23 @@ class PyTorchEngine:
 
     @torch.inference_mode()
     def colours(
-        self, lightness: np.ndarray, hints: np.ndarray | None, vividness: float, amplification: float
+        self,
+        lightness: np.ndarray,
+        hints: np.ndarray | None,
+        vividness: float,
+        amplification: float,
+        at_places: bool = False,
     ) -> Colours:
         output = self._output(lightness, hints)
         if self.bins is None:
             return Colours(self.network.chroma(output).clamp(-128, 127).cpu().numpy(), None)
         found = distribution.colours(output, self.bins, vividness, amplification)
-        return Colours(*(tensor.cpu().numpy() for tensor in found))
+        ab, difference = (tensor.cpu().numpy() for tensor in found)
+        if not at_places:
+            return Colours(ab, difference)
+        lines, columns = (torch.from_numpy(at).to(self.on) for at in places(*output.shape[2:]))
+        some = distribution.probabilities(output[:, :, lines[:, None], columns])
+        return Colours(ab, difference, some.cpu().numpy())
 
     @torch.inference_mode()
     def logits(self, lightness: np.ndarray, hints: np.ndarray | None) -> tuple[Tensor, Tensor]:

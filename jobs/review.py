@@ -59,7 +59,7 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
     """Write the page on which people judge a finished job by looking: OUTPUT/review/index.html."""
     output = absolute(config.output)
     catalog = Catalog(output)
-    if not catalog.state:
+    if not CatalogStream(catalog).paths:
         raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
     try:
         with Place(output).hold():

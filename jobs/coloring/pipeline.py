@@ -213,7 +213,8 @@ class Pipeline(ABC):
 
     def _device_error(self) -> DeviceError | None:
         try:
-            self.colorizer.colorize(photo.Photo(BLANK))
+            (colouring,) = self.colorizer.predict([BLANK], likeliest_map=self.job.thumbnails)
+            color.merge(BLANK, colouring.chroma[0])
         except Exception as error:
             return DeviceError(_first_line(error))
         return None
@@ -236,7 +237,7 @@ class Pipeline(ABC):
         ]  # fmt: skip
         with self.telemetry.timed("network"):
             colourings = self.colorizer.predict(
-                greys, self.job.vividness, self.job.variants, self.job.confidence_map, hints
+                greys, self.job.vividness, self.job.variants, self.job.confidence_map, hints, self.job.thumbnails
             )
         recolored = iter(colourings)
         neutral = Colouring([np.zeros((1, 1, 2), np.float32)])
@@ -278,7 +279,7 @@ class Pipeline(ABC):
                     step = max(1, min(rgb.shape[:2]) // 128)
                     scan.row["colorfulness"] = metrics.colorfulness(rgb[::step, ::step])
                     if self.job.thumbnails:
-                        scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif)
+                        scan.thumbnail = thumbnails.of_pixels(rgb, scanned.exif, colouring.likeliest_map)
                 yield replace(scanned, pixels=rgb, xmp=xmp.labelled(scanned.xmp, made))
 
         if (format := container(self.job.format, scan.kept)) == "tiff":

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import io
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import cv2
 import imagecodecs
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import ExifTags, Image, ImageOps
 
+from colorize_core.likeliest import packed
 from colorize_core.photo import Photo, pillow_set_up
 from jobs.storage import files
 from jobs.storage.output import Place
@@ -25,21 +26,27 @@ LARGER = 1000  # of a copy to look closer at
 QUALITY = 80  # of their JPEG
 CAPTION = 1000  # characters
 MADE = "review/made"
-KEPT = pa.schema([("output_sha256", pa.string()), ("jpeg", pa.binary()), ("caption", pa.string())])
+KEPT = pa.schema(
+    [("output_sha256", pa.string()), ("jpeg", pa.binary()), ("caption", pa.string()), ("likeliest", pa.binary())]
+)
 
 
 class Thumbnail(TypedDict):
     jpeg: bytes
     caption: str
     """The words that EXIF has for the photograph, or nothing."""
+    likeliest: NotRequired[bytes | None]
+    """The network's likeliest colours at some places, see ``likeliest.packed``, where it was asked."""
 
 
-def of_pixels(rgb: np.ndarray, exif: bytes | None) -> Thumbnail:
-    """Of sRGB, (H, W, 3) uint8 or uint16, and the EXIF block that goes with it."""
+def of_pixels(rgb: np.ndarray, exif: bytes | None, colours: np.ndarray | None = None) -> Thumbnail:
+    """Of sRGB, (H, W, 3) uint8 or uint16, the EXIF block that goes with it, and the ``likeliest`` colours."""
     words = Image.Exif()
     if exif:
         words.load(exif)
-    return {"jpeg": _jpeg(rgb), "caption": _caption(words)}
+    return {
+        "jpeg": _jpeg(rgb), "caption": _caption(words), "likeliest": None if colours is None else packed(colours)
+    }  # fmt: skip
 
 
 def of_file(data: bytes) -> Thumbnail:
@@ -124,5 +131,5 @@ def forget(output: str) -> None:
     """Delete all that are kept."""
     place = Place(output)
     for path in place.files(MADE):
-        place.remove(path, lambda data: pq.read_schema(pa.BufferReader(data)).names == KEPT.names)
+        place.remove(path, lambda data: {*pq.read_schema(pa.BufferReader(data)).names} >= {"jpeg", "caption"})
     place.remove_folder(f"{place.root}/{MADE}", set())

@@ -9,6 +9,7 @@ import numpy as np
 from colorize_core import color, photo
 from colorize_core.colorizer import Colorizer
 from colorize_core.hints import Hint
+from colorize_core.likeliest import packed
 from jobs.coloring import hinted
 from jobs.machine import admission
 from jobs.pages import decisions
@@ -52,14 +53,14 @@ class Live:
         return bytes(imagecodecs.jpeg8_encode(photo.Photo(rgb).rgb_8bit, level=QUALITY))
 
     def likeliest(self, source: str, version: str) -> bytes:
-        """The network's likeliest colours at some places: the number of columns of their grid in a byte, then a and b
-        of five colours for each, in signed bytes. Nothing where the network gives no distribution.
+        """The network's likeliest colours at some places, see ``likeliest.packed``; nothing where it gives no
+        distribution.
         """
         scan = self._scan(source, version)
-        found = self.colorizer.likeliest(scan.shown)
+        found = self.colorizer.predict([scan.shown], likeliest_map=True)[0].likeliest_map
         if self.colorizer.file.takes_hints:  # so that the first hint is as fast as others
             self.colorizer.predict([scan.shown], hints=[[Hint(0, 0, None)]])
-        return b"" if found is None else bytes([found.shape[1]]) + found.tobytes()
+        return b"" if found is None else packed(found)
 
     def _scan(self, source: str, version: str) -> _Warm:
         key = source, version

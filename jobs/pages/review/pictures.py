@@ -109,13 +109,21 @@ def _store(rows: pa.Table, output: str) -> pa.Table:
     made, places = _pictures(rows.to_pylist(), output), []
     while some := list(itertools.islice(made, TOGETHER)):
         name = hashlib.sha256("".join(picture.digest for picture in some).encode()).hexdigest()[:20]
-        encoded = [one.thumbnail | {"jpeg": base64.b64encode(one.thumbnail["jpeg"]).decode()} for one in some]
+        encoded = [_encoded(one.thumbnail) for one in some]
         files.write_bytes(f"{output}/review/thumbnails/{name}.js", script("thumbnails", name, encoded))
         places += [
             {"output_sha256": one.digest, "script": name, "place": i, "larger": _keep(one.larger, output)}
             for i, one in enumerate(some)
         ]
     return pa.Table.from_pylist(places, STORED)
+
+
+def _encoded(thumbnail: Thumbnail) -> dict:
+    """Its bytes in base64, and no more than there is."""
+    parts = {"jpeg": thumbnail["jpeg"], "likeliest": thumbnail.get("likeliest")}
+    return {"caption": thumbnail["caption"]} | {
+        name: base64.b64encode(data).decode() for name, data in parts.items() if data is not None
+    }
 
 
 def _keep(larger: bytes | None, output: str) -> str | None:
@@ -136,7 +144,8 @@ def _pictures(rows: list[dict], output: str) -> Iterator[Made]:
     for row, data in _stored([row for row in rows if row["closer"] or row["output_sha256"] not in kept], output):
         with room.reserve(4 * row["width"] * row["height"]), contextlib.suppress(OSError, SyntaxError, ValueError):
             if row["closer"]:
-                yield Made(row["output_sha256"], *thumbnails.with_larger(data))
+                made, larger = thumbnails.with_larger(data)
+                yield Made(row["output_sha256"], kept.get(row["output_sha256"], made), larger)
             else:
                 yield Made(row["output_sha256"], thumbnails.of_file(data), None)
 

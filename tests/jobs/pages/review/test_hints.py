@@ -117,6 +117,21 @@ def places(hints: list[dict]) -> list[tuple[float, float]]:
     return [(hint["x"], hint["y"]) for hint in hints]
 
 
+def test_the_networks_likeliest_are_offered_first_without_a_server(job, look):
+    hinting = Hinting(look(job / "out/review/index.html"))
+    x, y = 180, 400
+    hinting.point(x, y)
+    swatches = hinting.page.locator("#likeliest button")
+    swatches.nth(1).wait_for()
+    (colouring,) = Colorizer.load(device="cpu").predict([PORTRAIT], likeliest_map=True)
+    places = colouring.likeliest_map
+    there = places[y * places.shape[0] // 512, x * places.shape[1] // 512].tolist()
+    assert hinting.page.evaluate("() => likeliest(shownRow(), hintsOf(shownRow())[0])") == there
+    second = swatches.nth(1).get_attribute("title")
+    swatches.nth(1).click()
+    assert [hint["color"] for hint in hinting.hints()] == [second]
+
+
 def test_by_mouse_and_the_job_makes_the_coat_green(job, hinting, tmp_path):
     page = hinting()
     assert "whose colour you know" in page.told()
@@ -191,7 +206,8 @@ def test_by_keyboard(hinting):
     page.press(*["ArrowLeft"] * 3, *["ArrowDown"] * 2, "Enter")
     page.rings.first.wait_for()
     assert places(page.hints()) == [(256 - 15, 256 + 10)]
-    page.page.wait_for_function("() => document.activeElement.id === 'hue'")
+    page.page.wait_for_function("() => document.activeElement.closest('#likeliest')")
+    page.page.locator("#hue").focus()
     page.press("End", "Tab", "ArrowRight")
     page.press("Escape", "Shift+ArrowRight", "ArrowRight", "Enter")
     page.rings.nth(1).wait_for()

@@ -11,8 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from skimage import data
 
-from colorize_core import encoding
+from colorize_core import color, encoding
+from jobs import cli, colorize, review
+from jobs.coloring.config import ColorizeConfig
 from jobs.pages import thumbnails
 from jobs.pages.review import page as review_page
 from jobs.pages.review import pictures
@@ -35,14 +38,14 @@ def write_archive(output: Path, kind: str) -> dict[str, tuple]:
     names = [str(i) for i in range(len(members))] if kind == "shard" else members
     rows = []
     for confidence, (name, member) in enumerate(zip(names, members, strict=True)):
-        data = photograph(member)
+        picture = photograph(member)
         row = {
             "id": hashlib.sha256(name.encode()).hexdigest()[:32], "status": "ok", "width": WIDTH, "height": HEIGHT,
             "source": f"/archive/{shard}#{name}" if shard else f"/archive/{name}", "confidence": confidence / 10,
-            "output": f"{output}/shards/{shard}#{name}", "output_sha256": hashlib.sha256(data).hexdigest(),
+            "output": f"{output}/shards/{shard}#{name}", "output_sha256": hashlib.sha256(picture).hexdigest(),
         }  # fmt: skip
         if kind == "parquet":
-            packed.add(row, name, data)
+            packed.add(row, name, picture)
         rows.append(row)
     packed.flush()
     (output / "shards/1912").mkdir(parents=True)
@@ -50,8 +53,8 @@ def write_archive(output: Path, kind: str) -> dict[str, tuple]:
         with tarfile.open(output / "shards" / shard, "w") as archive:
             for name in members:
                 info = tarfile.TarInfo(name)
-                info.size = len(data := photograph(name))
-                archive.addfile(info, io.BytesIO(data))
+                info.size = len(picture := photograph(name))
+                archive.addfile(info, io.BytesIO(picture))
     elif kind == "shard":
         image = [{"bytes": photograph(name), "path": name} for name in members]
         pq.write_table(pa.table({"image": image}), output / "shards" / shard)
@@ -102,6 +105,27 @@ def test_a_shard_is_a_folder_and_decisions_name_places_in_it(tmp_path, look):
     assert shown.names() == ["b.jpg"]
     shown.page.locator(".card .open").first.click()
     assert shown.page.locator("#viewer dd a").count() == 0, "no browser opens what lies in there"
+
+
+def test_a_job_over_shards_writes_such_a_page_with_the_networks_likeliest(tmp_path, look, capsys):
+    (tmp_path / "scans").mkdir()
+    with tarfile.open(tmp_path / "scans/00.tar", "w") as archive:
+        for name in ("astronaut", "chelsea"):
+            scan = encoding.encode(color.grey_of(getattr(data, name)()), "png")
+            info = tarfile.TarInfo(f"{name}.png")
+            info.size = len(scan)
+            archive.addfile(info, io.BytesIO(scan))
+    output = tmp_path / "out"
+    assert colorize.main(ColorizeConfig(source=str(tmp_path / "scans"), output=str(output))) == cli.OK
+    shown = look(output / "review/index.html")
+    assert sorted(shown.names()) == ["astronaut.png", "chelsea.png"]
+    shown.page.locator(".card .open").first.click()
+    shown.page.locator(".stage .after[src*='/pictures/']").wait_for()
+    shown.page.wait_for_function("() => home.likeliest(shownRow())[0] === 12")
+    before = (output / "review/rows.js").stat().st_mtime_ns
+    assert review.main(review.ReviewConfig(output=str(output))) == cli.OK
+    assert (output / "review/rows.js").stat().st_mtime_ns == before, "nothing has changed"
+    assert capsys.readouterr().err == ""
 
 
 def test_only_the_most_doubtful_ones_have_one(tmp_path, kind, monkeypatch):
