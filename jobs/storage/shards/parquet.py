@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -129,10 +130,17 @@ class ParquetShardWriter:
                 f"{like.uri} has a column {NOTED} already, as what this program makes has: "
                 "point the job to the originals"
             )
+        self._sink, self._like = sink, like
         self.schema = _extended(like.schema)
         self._pending: list[pa.RecordBatch] = []
         self._bytes = 0
-        self._file = pq.ParquetWriter(sink, self.schema, **_as_in(like.file.metadata, self.schema))
+
+    @cached_property
+    def _file(self) -> pq.ParquetWriter:
+        """Made once there are rows: of a codec that it does not know PyArrow says so when it reads them, while asking for
+        its name ends the process.
+        """
+        return pq.ParquetWriter(self._sink, self.schema, **_as_in(self._like.file.metadata, self.schema))
 
     def write(self, portion: Portion, made: Sequence[Made]) -> list[str]:
         """Returns the photographs' names in this shard."""
@@ -149,7 +157,8 @@ class ParquetShardWriter:
         self._file.close()
 
     def abandon(self) -> None:
-        self._file.is_open = False  # else it would write to the file once it is collected
+        if "_file" in self.__dict__:
+            self._file.is_open = False  # else it would write to the file once it is collected
 
     def _add(self, rows: pa.RecordBatch, data: Sequence[bytes | None], made: Sequence[Made]) -> None:
         image = image_column.column(rows)
@@ -225,7 +234,7 @@ def _as_in(metadata: pq.FileMetaData, schema: pa.Schema) -> dict:
     compression, dictionaries, statistics = {}, [], []
     for i in range(len(leaves)):
         path = leaves.column(i).path
-        there = metadata.row_group(0).column(i) if metadata.num_row_groups and i < metadata.num_columns else None
+        there = metadata.row_group(0).column(i) if metadata.num_rows and i < metadata.num_columns else None
         photographs = path in (IMAGE, f"{IMAGE}.bytes")
         codec = there.compression.lower() if there else "snappy"
         compression[path] = "none" if photographs or codec == "uncompressed" else codec.replace("lz4_raw", "lz4")

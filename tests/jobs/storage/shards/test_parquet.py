@@ -214,6 +214,17 @@ def test_damaged_shards(tmp_path, damage, what):
     assert not (tmp_path / "out.parquet").exists()
 
 
+def test_a_codec_that_nobody_knows(tmp_path):
+    """PyArrow can end the process over one."""
+    written(tmp_path / "in.parquet", {"image": [b"first"]})
+    data = (tmp_path / "in.parquet").read_bytes()
+    named = b"\x05image\x15"  # a column's path and, in Thrift's compact protocol, what its codec follows
+    assert named in data
+    (tmp_path / "in.parquet").write_bytes(data.replace(named + b"\x02", named + b"\x7f"))
+    with pytest.raises(ShardError, match="codec"):
+        through(str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
+
+
 def test_a_path_that_is_no_text(tmp_path):
     path = pa.Array.from_buffers(pa.string(), 1, pa.array([b"f\xfcr.jpg"]).buffers())
     image = pa.StructArray.from_arrays([pa.array([b"first"]), path], ["bytes", "path"])
