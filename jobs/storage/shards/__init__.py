@@ -13,7 +13,8 @@ from jobs.storage.files import HEAD, stored
 from jobs.storage.shards.parquet import ParquetShard, ParquetShardWriter, has_photographs
 from jobs.storage.shards.portions import NOTE, NOTED, Made, Photograph, Portion, ShardError
 from jobs.storage.shards.reading import ShardFile
-from jobs.storage.shards.webdataset import WebDatasetShard, WebDatasetWriter, begins_like_a_tar
+from jobs.storage.shards.tar import begins_like_one
+from jobs.storage.shards.webdataset import WebDatasetShard, WebDatasetWriter
 
 __all__ = [
     "NOTE",
@@ -107,7 +108,7 @@ def _kind(file: ShardFile, uri: str) -> Kind | None:
     compressed = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
     if compressed and _TAR.search(uri):
         raise ShardError(f"{uri} is compressed ({compressed}): unpack it to a plain tar archive first")
-    if begins_like_a_tar(head):
+    if begins_like_one(head):
         return "webdataset"
     suffix = uri.lower().rpartition(".")[2]
     return "webdataset" if suffix == "tar" else "parquet" if suffix == "parquet" else None

@@ -137,8 +137,8 @@ class ParquetShardWriter:
 
     @cached_property
     def _file(self) -> pq.ParquetWriter:
-        """Made once there are rows: of a codec that it does not know PyArrow says so when it reads them, while asking for
-        its name ends the process.
+        """Made once there are rows: where a codec's name is damaged PyArrow says so when it reads them, and ends the
+        process when it is asked for the name.
         """
         return pq.ParquetWriter(self._sink, self.schema, **_as_in(self._like.file.metadata, self.schema))
 

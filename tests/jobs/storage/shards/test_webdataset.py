@@ -11,7 +11,7 @@ from PIL import Image
 
 from colorize_core import photo
 from jobs.storage import shards
-from jobs.storage.shards import Made, ShardError, webdataset
+from jobs.storage.shards import Made, ShardError, tar, webdataset
 from tests.jobs.storage.shards.through import photographs, through
 
 KEPT = ("type", "mode", "uid", "gid", "uname", "gname", "mtime", "size", "pax_headers")
@@ -168,11 +168,11 @@ def test_what_is_large_stays_where_it_is_until_it_is_copied(tmp_path, monkeypatc
     """A film beside photographs, or what is larger than any photograph."""
     monkeypatch.setattr(webdataset, "PORTION_BYTES", 5000)
     monkeypatch.setattr(photo, "MAX_BYTES", 9999)
-    monkeypatch.setattr(webdataset, "_COPIED", 4096)
+    monkeypatch.setattr(tar, "_COPIED", 4096)
     content = np.random.default_rng(0).bytes(10_000)
     source = archive(tmp_path / "in.tar", (name, content), ("b.jpg", b"second"))
     with shards.open_shard(source) as shard:
-        assert [one.data and len(one.data) for portion in shard for one in portion.members] == [None, 6]
+        assert [one.data and len(one.data) for portion in shard for one in portion.items] == [None, 6]
     assert ["GB" in (one.problem or "") for one in photographs(source)] == (
         [True, False] if name == "a.jpg" else [False]
     )
