@@ -28,6 +28,16 @@ def read(uri: str, sources: pa.Table, part: Part = WHOLE) -> dict[str, list[dict
     scan; a color is #rrggbb, or none for what is white, grey or black. A line with a path alone takes back what hints
     there were. Raises ``UsageError``.
     """
+    found = listed(uri)
+    of_id = {source_id(files.unprintable(path)): path for path in found}
+    ids = pa.array(part.among(of_id), pa.string())
+    if lost := ids.filter(pc.invert(pc.is_in(ids, value_set=sources["id"]))).to_pylist():
+        raise not_held(uri, [of_id[id] for id in lost])
+    return {id: found[of_id[id]] for id in ids.to_pylist()}
+
+
+def listed(uri: str) -> dict[str, list[dict]]:
+    """The same by path, whatever SOURCE holds. Raises ``UsageError``."""
     try:
         rows = list(csv.DictReader(io.StringIO(files.read_bytes(uri).decode("utf-8-sig"), newline="")))
     except (OSError, ValueError, csv.Error) as error:
@@ -39,14 +49,14 @@ def read(uri: str, sources: pa.Table, part: Part = WHOLE) -> dict[str, list[dict
         of_path = found[row["path"]]
         if row["x"] or row["y"] or row["color"]:
             of_path.append(decisions.hint(row, f"{uri}, line {line}"))
-    of_id = {source_id(files.unprintable(path)): path for path in found}
-    ids = pa.array(part.among(of_id), pa.string())
-    if lost := ids.filter(pc.invert(pc.is_in(ids, value_set=sources["id"]))).to_pylist():
-        raise UsageError(
-            f"{uri} has hints for {len(lost):,} photographs that SOURCE does not hold, such as {of_id[lost[0]]}: give "
-            "paths relative to SOURCE"
-        )
-    return {id: found[of_id[id]] for id in ids.to_pylist()}
+    return dict(found)
+
+
+def not_held(uri: str, paths: list[str]) -> UsageError:
+    return UsageError(
+        f"{uri} has hints for {len(paths):,} photographs that SOURCE does not hold, such as {paths[0]}: give paths "
+        "relative to SOURCE"
+    )
 
 
 def hinted(sources: pa.Table, rows: pa.Table, given: dict[str, list[dict]]) -> pa.Table:

@@ -14,14 +14,15 @@ from jobs.storage.files import printable
 def record(refused: pa.Table, catalog: Catalog, job: Job) -> None:
     """Rows of the inputs that cannot have an output of their own, where they are not there already."""
     known = pc.is_in(refused["id"], value_set=catalog.read(["id"])["id"])
-    now = datetime.now(UTC)
-    rows = [
-        {
-            "id": row["id"], "source": printable(os.fsdecode(row["uri"])), "source_version": row["version"],
-            "status": "error", "error": row["problem"], "provenance": job.provenance, "seconds": 0.0,
-            "finished_at": now,
-        }
-        for row in refused.filter(pc.invert(known)).to_pylist()
-    ]  # fmt: skip
+    rows = [row(input, job) for input in refused.filter(pc.invert(known)).to_pylist()]
     if rows:
         catalog.append(pa.Table.from_pylist(rows, SCHEMA))
+
+
+def row(refused: dict, job: Job) -> dict:
+    """Of the catalogue."""
+    return {
+        "id": refused["id"], "source": printable(os.fsdecode(refused["uri"])), "source_version": refused["version"],
+        "status": "error", "error": refused["problem"], "provenance": job.provenance, "seconds": 0.0,
+        "finished_at": datetime.now(UTC),
+    }  # fmt: skip

@@ -4,6 +4,7 @@ what their footers in the catalogue say, and no photograph.
 
 import os
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,19 +12,21 @@ import pyarrow.compute as pc
 
 from colorize_core import formats
 from jobs.cli import UsageError
-from jobs.coloring import todo
+from jobs.coloring import hinted, refusal, todo
 from jobs.coloring.config import ColorizeConfig
-from jobs.coloring.job import SUFFIX, Job
+from jobs.coloring.job import SUFFIX, Job, source_id
 from jobs.coloring.loose import Files
 from jobs.coloring.progress import Step
 from jobs.coloring.shard_worker import Asked
 from jobs.coloring.work import Work
+from jobs.pages import decisions
 from jobs.pages.review import page
 from jobs.storage import shard_rows, shards
 from jobs.storage.catalog import Catalog
-from jobs.storage.files import printable
+from jobs.storage.files import printable, unprintable
 from jobs.storage.output import Lease, Place
-from jobs.storage.shard_rows import Footer
+from jobs.storage.parts import WHOLE
+from jobs.storage.shard_rows import Footer, ShardRows
 
 SUFFIXES = (".tar", ".parquet")
 ENOUGH_UNSTORED = 3  # shards that cannot be stored, before a job gives up
@@ -100,23 +103,94 @@ class Shards(Work):
         super().__init__(listed, job, config, place, catalog)
         if beside:
             self.noun = f"shards ({beside:,} other files beside them are left alone)"
+        self.said = decisions.read(config.only) if config.only else None
+        self._redo: dict[str, list[str]] = {}
+        if self.said:
+            self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
+            self._check_redo(sum(map(len, self._redo.values())))
+        self._hints = self._given()
         self._left: dict[str, int] = {}
         self._lost: list[str] = []
 
+    def _within(self, ids: Iterable[str]) -> dict[str, list[str]]:
+        """Photographs that the catalogue knows, by the shards of this part that they are in."""
+        ours = {*self.files["id"].to_pylist()}
+        return {shard: some for shard, some in shard_rows.where(self.place, ids).items() if shard in ours}
+
+    def _check_redo(self, found: int) -> None:
+        assert self.said
+        lost = Counter(self.said.decisions.values())[decisions.REDO] - found
+        if lost and self.config.archive_part == WHOLE:
+            raise UsageError(
+                f"{self.config.only} asks to redo {lost:,} photographs that {self.config.source} does not hold: give "
+                "the SOURCE and OUTPUT that were reviewed"
+            )
+
+    def _given(self) -> dict[str, dict[str, list[dict]]]:
+        """Hints, by shard and photograph. A photograph's path is its shard's, a slash and its name there."""
+        found: dict[str, dict[str, list[dict]]] = defaultdict(dict)
+        if self.said and self.said.hints:
+            for shard, ids in self._within(self.said.hints).items():
+                found[shard] = {id: self.said.hints[id] for id in ids}
+        if self.config.hints:
+            entries, lost = hinted.listed(self.config.hints), []
+            of_path = dict(zip(self.files["path"].to_pylist(), self.files["id"].to_pylist(), strict=True))
+            for path in entries:
+                name = os.fsencode(unprintable(path))
+                above = (name[:i] for i in range(len(name)) if name[i : i + 1] == b"/")
+                within = next((of_path[one] for one in above if one in of_path), None)
+                if within:
+                    found[within][source_id(name)] = entries[path]
+                else:
+                    lost.append(path)
+            if lost and self.config.archive_part == WHOLE:
+                raise hinted.not_held(self.config.hints, lost)
+        if any(any(of_shard.values()) for of_shard in found.values()):
+            self._check_hints()
+        return found
+
     def record(self) -> None:
-        pass
+        if self.said:
+            for shard, ids in self._within(self.said.decisions).items():
+                shard_rows.decide(self.job.output, shard, {id: self.said.decisions[id] for id in ids})
+        there = shard_rows.paths(self.place)
+        for refused in self.refused.to_pylist():
+            if refused["id"] not in there:
+                source, path = (printable(os.fsdecode(refused[name])) for name in ("uri", "path"))
+                with ShardRows(self.job.output, refused["id"], Footer(path, source, refused["version"])) as rows:
+                    rows.add([refusal.row(refused, self.job)], ["png"])
 
     def wanted(self) -> pa.Table:
         """The largest first, so that in the end no machine waits for a single large one."""
-        footers = shard_rows.footers(self.place)
-        files = self.files.append_column("why", self._why(footers))
-        asked = Asked(retry_errors=self.config.retry_errors)
+        ids = self.files["id"].to_pylist()
+        if self.said:
+            why = [("to be done again" if id in self._redo else None) for id in ids]
+        else:
+            reasons = self._why(shard_rows.footers(self.place))
+            anew = {id for id in self._hints if id not in reasons and self._differ(id)}
+            why = [("given other hints" if id in anew else reasons.get(id)) for id in ids]
+        files = self.files.append_column("why", pa.array(why, pa.string()))
         wanted = files.filter(pc.is_valid(files["why"])).sort_by([("bytes", "descending"), ("path", "ascending")])
-        return wanted.append_column("asked", pa.array([asked.json()] * len(wanted), pa.string()))
+        asked = [
+            Asked(
+                retry_errors=self.config.retry_errors,
+                only=self._redo.get(id) if self.said else None,
+                hints=self._hints.get(id, {}),
+            ).json()
+            for id in wanted["id"].to_pylist()
+        ]
+        return wanted.append_column("asked", pa.array(asked, pa.string()))
 
-    def _why(self, footers: dict[str, Footer | None]) -> pa.Array:
-        """What makes a shard one to be done again is what does a photograph of it: its footer says which there are of
-        those that make a difference.
+    def _differ(self, shard: str) -> bool:
+        """Whether hints are others than those that the shard's photographs were coloured with."""
+        given = self._hints[shard]
+        with shard_rows.opened(self.job.output, shard) as file:
+            rows = file.read(["id", "hints"]).to_pylist()
+        return any(row["id"] in given and given[row["id"]] != (row["hints"] or []) for row in rows)
+
+    def _why(self, footers: dict[str, Footer | None]) -> dict[str, str]:
+        """What is to be done, and why, by its id. What makes a shard one to be done again is what does a photograph of
+        it: its footer says which there are of those that make a difference.
         """
         columns: dict[str, list] = defaultdict(list)
         reasons: dict[str, str] = {}
@@ -141,7 +215,7 @@ class Shards(Work):
             groups = groups.append_column("hinted_anew", pa.array([False] * len(groups)))
             again = todo.todo(groups, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
             reasons |= dict(zip(again["shard"].to_pylist(), again["why"].to_pylist(), strict=True))
-        return pa.array([reasons.get(id) for id in self.files["id"].to_pylist()], pa.string())
+        return reasons
 
     def begin(self, wanted: pa.Table, lease: Lease) -> None:
         self._left = dict(zip(wanted["id"].to_pylist(), wanted["bytes"].to_pylist(), strict=True))
@@ -173,7 +247,8 @@ class Shards(Work):
             raise OSError(self._lost[-1])
 
     def summary(self) -> dict:
-        ids, footers = set(self.files["id"].to_pylist()), shard_rows.footers(self.place)
+        ids = {*self.files["id"].to_pylist(), *self.refused["id"].to_pylist()}
+        footers = shard_rows.footers(self.place)
         found: dict = {"status": Counter(ok=0, error=0, skipped=0), "kind": Counter(), "doubtful": []}
         reasons: dict[str, dict] = {}
         for id, footer in footers.items():

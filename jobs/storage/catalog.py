@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
 
 # Number; part of the archive, and whether all its rows are there; digest, since version 0.2.
 _OURS = re.compile(r"/part-(\d{20})(?:-(\d+)of(\d+)(-all)?)?(?:-([0-9a-f]{16}))?\.parquet$")
+_SHARD = re.compile(r"/shard-([0-9a-f]{32})\.parquet$")
 # Read as indices into those that there are, to save memory.
 _FEW_VALUES = ["status", "kind", "model", "engine", "settings", "decision"]
 
@@ -87,8 +88,16 @@ class Catalog:
         write_bytes(f"{self.folder}/{name}", data, lasting=True)
 
     def read(self, columns: Iterable[str] = SCHEMA.names) -> pa.Table:
-        """The current row of every input. Raises ``Damaged`` for a file that is not what was written."""
+        """The current row of every input, and of every photograph in shards. Raises ``Damaged`` for a file that is not
+        what was written.
+        """
         columns = list(columns)
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
+        within = [self._table(file, columns).cast(schema) for file in self._shards()]
+        return pa.concat_tables([self._newest(columns), *within])
+
+    def _newest(self, columns: list[str]) -> pa.Table:
+        """The current row of every input with a file of its own."""
         wanted = list(dict.fromkeys(["id", *columns]))
         tables = self._tables(wanted)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
@@ -134,7 +143,7 @@ class Catalog:
     def damaged(self) -> list[str]:
         """The paths of files that are not what was written."""
         found = []
-        for file in self._files():
+        for file in [*self._files(), *self._shards()]:
             try:
                 self._table(file, ["id"])
             except Damaged:
@@ -143,7 +152,7 @@ class Catalog:
 
     def decide(self, decisions: dict[str, str]) -> None:
         """Record what people say of photographs, by their ids. A photograph that is coloured again is undecided."""
-        rows = self.read()
+        rows = self._newest(SCHEMA.names)
         at = pc.index_in(rows["id"], value_set=pa.array(list(decisions), pa.string()))
         said = pa.array(list(decisions.values()), pa.string()).take(at)
         changed = pc.fill_null(pc.not_equal(said, pc.fill_null(rows["decision"], "")), False)
@@ -154,7 +163,7 @@ class Catalog:
     @property
     def state(self) -> str:
         """Another one whenever rows were added; empty where there are none."""
-        return ",".join(file.name for file in self._files())
+        return ",".join(file.name for file in [*self._files(), *self._shards()])
 
     @property
     def paths(self) -> list[str]:
@@ -168,7 +177,7 @@ class Catalog:
         files = self._files()
         if all(file.part == self.part for file in files) and len(files) < 2:
             return
-        self._append(self.read(), whole=True)
+        self._append(self._newest(SCHEMA.names), whole=True)
         for file in files:
             if self.part.covers(file.part):
                 self.place.remove(file.path, partial(_is_ours, file))
@@ -177,6 +186,12 @@ class Catalog:
             later = [other.part for other in there if other.whole and other.number > file.number]
             if file.part != self.part and cover(later, file.part):
                 self.place.remove(file.path, partial(_is_ours, file))
+
+    def _shards(self) -> list["_File"]:
+        """The files of shards, none of which has a row that another one has."""
+        found = {path: _SHARD.search(path) for path in self.place.files("catalog")}
+        ids = {name[1]: path for path, name in found.items() if name}
+        return [_File(ids[id], 0, self.part, True, "") for id in sorted(self.part.among(ids))]
 
     def _files(self, part: Part | None = None) -> list["_File"]:
         """Those with a share in a part, this one's by default, in the order in which they were written; others in the

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from colorize_core import encoding
@@ -113,9 +114,7 @@ class ShardRows:
     def __enter__(self) -> "ShardRows":
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(files.stored(self.uri))
-            self._writer = pq.ParquetWriter(
-                file, SCHEMA, compression="zstd", write_statistics=False, write_page_checksum=True
-            )
+            self._writer = _writer(file)
             self._held = stack.pop_all()
         return self
 
@@ -177,3 +176,35 @@ def opened(output: str, id: str) -> Iterator[pq.ParquetFile]:
     fs, path = files.file_system(uri_of(output, id))
     with fs.open(path, "rb") as file:
         yield pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+
+
+def where(place: Place, ids: Iterable[str]) -> dict[str, list[str]]:
+    """The shards that these photographs are in, by the shards' ids. Looks through one file after the other."""
+    wanted, there = pa.array(ids, pa.string()), paths(place)
+
+    def among(path: str) -> list[str]:
+        with place.fs.open(path, "rb") as file:
+            found = pq.read_table(file, columns=["id"])["id"]
+        return found.filter(pc.is_in(found, value_set=wanted)).to_pylist()
+
+    if not len(wanted):
+        return {}
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = zip(there, threads.map(among, there.values()), strict=True)
+        return {shard: some for shard, some in found if some}
+
+
+def decide(output: str, shard: str, decisions: dict[str, str]) -> None:
+    """Record in a shard's file what people say of its photographs, by their ids."""
+    ids, said = pa.array(list(decisions), pa.string()), pa.array(list(decisions.values()), pa.string())
+    with opened(output, shard) as file, files.stored(uri_of(output, shard)) as sink, _writer(sink) as writer:
+        for batch in file.iter_batches(GROUP):
+            rows = pa.table(batch)
+            now = pc.coalesce(said.take(pc.index_in(rows["id"], value_set=ids)), rows["decision"])
+            at = rows.schema.get_field_index("decision")
+            writer.write_table(rows.set_column(at, SCHEMA.field("decision"), now).cast(SCHEMA))
+        writer.add_key_value_metadata({KEY: file.metadata.metadata[KEY]})
+
+
+def _writer(file: BinaryIO) -> pq.ParquetWriter:
+    return pq.ParquetWriter(file, SCHEMA, compression="zstd", write_statistics=False, write_page_checksum=True)

@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import signal
 import tarfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from jobs import colorize
 from jobs.cli import UsageError
 from jobs.coloring import few
 from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.shard_worker import ShardActor
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
@@ -138,3 +143,141 @@ def test_what_shards_do_not_go_with_is_refused(tmp_path, beside, options, says):
     with pytest.raises(UsageError, match=says):
         run(tmp_path / "set", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def coloured(monkeypatch) -> list[str]:
+    """Names of photographs that are coloured, as they are: the worker is in this process."""
+    done: list[str] = []
+
+    class Recording(ShardActor):
+        def _predict(self, scans):
+            done.extend(Path(scan.path).name for scan in scans)
+            super()._predict(scans)
+
+    def rows_of(todo, job, gpus=None):
+        actor = Recording(replace(job, hold=None))
+        for i in range(len(todo)):
+            yield from actor(todo.select(actor.inputs).slice(i, 1))
+
+    monkeypatch.setattr(few, "rows_of", rows_of)
+    return done
+
+
+def by_name(output) -> dict[str, dict]:
+    return {row["source"].rpartition("#")[2]: row for row in rows(output)}
+
+
+def test_of_a_shard_that_is_done_again_the_rest_is_carried_over(tmp_path, coloured, capsys):
+    """With other settings those that these matter for, errors when asked for, what people mark, what has new hints."""
+    text = io.BytesIO()
+    Image.fromarray(data.page()).save(text, "PNG")
+    cut = picture(2, "jpg")[:400]
+    source, output = tmp_path / "set", tmp_path / "out"
+    members = {"a.jpg": picture(0, "jpg"), "b.png": picture(1, "png"), "cut.jpg": cut, "text.png": text.getvalue()}
+    write_tar(source / "a.tar", members)
+    assert run(source, output) == 3
+    assert sorted(coloured) == ["a.jpg", "b.png", "text.png"]
+    before, first = by_name(output), shards(output)
+    assert {name: row["kind"] for name, row in before.items()} == {
+        "a.jpg": "grey", "b.png": "grey", "cut.jpg": None, "text.png": "text",
+    }  # fmt: skip
+
+    def again(**options) -> list[str]:
+        coloured.clear()
+        assert run(source, output, **options) == 3
+        return sorted(coloured)
+
+    assert again() == []
+    assert again(if_text="skip") == [] and "1 done with other settings" in capsys.readouterr().out
+    assert by_name(output)["text.png"]["status"] == "skipped"
+    assert read_tar(output / "shards/a.tar")["text.png"] == text.getvalue(), "what is skipped stays as it was"
+    assert again() == ["text.png"]
+    assert shards(output) == first, "the same bytes, whatever was carried over"
+    assert again(retry_errors=True) == [] and "1 failed before" in capsys.readouterr().out
+
+    decided = [{"id": before["a.jpg"]["id"], "decision": "redo"}, {"id": before["b.png"]["id"], "decision": "keep"}]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided))
+    assert again(only=str(tmp_path / "decisions.json"), vividness=0.1) == ["a.jpg"]
+    now = by_name(output)
+    assert {name: row["decision"] for name, row in now.items()} == {
+        "a.jpg": None, "b.png": "keep", "cut.jpg": None, "text.png": None,
+    }  # fmt: skip
+    assert now["b.png"]["output_sha256"] == before["b.png"]["output_sha256"]
+    assert now["a.jpg"]["settings"] != before["a.jpg"]["settings"]
+    assert again() == ["a.jpg"], "a run without --only colours it with its own settings"
+
+    (tmp_path / "hints.csv").write_text("path,x,y,color\na.tar/b.png,20,30,#c02020\n")
+    assert again(hints=str(tmp_path / "hints.csv")) == ["b.png"]
+    assert by_name(output)["b.png"]["hints"][0]["color"] == "#c02020"
+    assert again(hints=str(tmp_path / "hints.csv")) == again() == [], "they are known by now, and hold"
+    write_tar(source / "a.tar", members | {"new.jpg": picture(3, "jpg")})
+    assert again() == ["a.jpg", "b.png", "new.jpg", "text.png"], "a shard that has changed is another one"
+
+
+def test_what_was_made_is_done_again_where_it_is_not_what_the_catalogue_says(tmp_path, coloured):
+    """As where a job was killed between a shard and its file of the catalogue."""
+    source, output = tmp_path / "set", tmp_path / "out"
+    write_tar(source / "a.tar", {f"{i}.jpg": picture(i, "jpg") for i in range(3)})
+    assert run(source, output) == 0
+    first = shards(output)
+    made = read_tar(output / "shards/a.tar")
+    write_tar(output / "shards/a.tar", made | {"1.jpg": made["2.jpg"]})
+    coloured.clear()
+    assert run(source, output, if_text="skip", if_tinted="skip", retry_errors=True) == 0
+    assert coloured == [], "no photograph's settings matter here"
+    decided = [{"id": by_name(output)["0.jpg"]["id"], "decision": "redo"}]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided))
+    assert run(source, output, only=str(tmp_path / "decisions.json")) == 0
+    assert coloured == ["0.jpg", "1.jpg"] and shards(output) == first
+
+
+class FaultyActor(ShardActor):
+    """Its decoder crashes its process at some photographs."""
+
+    def _decode(self, scan):
+        if "crash" in scan.path:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        super()._decode(scan)
+
+
+def test_a_photograph_that_crashes_the_decoder_is_a_row(tmp_path, monkeypatch, capsys):
+    names = ["0.jpg", "crash.jpg", "2.jpg", "3.jpg"]
+    write_tar(tmp_path / "set/a.tar", {name: picture(i, "jpg") for i, name in enumerate(names)})
+    write_tar(tmp_path / "set/b.tar", {"4.jpg": picture(4, "jpg")})
+    monkeypatch.setattr(few, "ShardActor", FaultyActor)
+    assert run(tmp_path / "set", tmp_path / "out") == 3
+    found = by_name(tmp_path / "out")
+    assert {name: row["status"] for name, row in found.items()} == {
+        "0.jpg": "ok", "crash.jpg": "error", "2.jpg": "ok", "3.jpg": "ok", "4.jpg": "ok",
+    }  # fmt: skip
+    assert "three times" in found["crash.jpg"]["error"]
+
+
+def test_bad_shards_are_rows_and_the_rest_is_done(tmp_path):
+    source, output = tmp_path / "set", tmp_path / "out"
+    write_tar(source / "a.tar", {"0.jpg": picture(0, "jpg"), "1.jpg": picture(1, "jpg")})
+    (source / "cut.tar").write_bytes((source / "a.tar").read_bytes()[:3000])
+    write_tar(source / "empty.tar", {})
+    (source / "gone.tar").symlink_to(source / "nowhere")
+    assert run(source, output) == 3
+    found = by_name(output)
+    bad = {name: row["error"] for name, row in found.items() if row["status"] != "ok"}
+    assert {Path(name).name for name in bad} == {"cut.tar", "gone.tar"} and len(found) == 4
+    assert "is cut short" in bad[f"{source}/cut.tar"]
+    assert sorted(shards(output)) == ["a.tar", "empty.tar"] and read_tar(output / "shards/empty.tar") == {}
+    assert run(source, output) == 3, "and again, with nothing to do"
+    (source / "cut.tar").write_bytes((source / "a.tar").read_bytes())
+    (source / "gone.tar").unlink()
+    assert run(source, output) == 0
+    assert len(rows(output)) == 5
+
+
+def test_shards_whose_names_lead_elsewhere_are_refused(tmp_path):
+    write_tar(tmp_path / "box/a.tar", {"0.jpg": picture(0, "jpg")})
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in ("a.tar", "../../x.tar"):
+            archive.write(tmp_path / "box/a.tar", name)
+    assert run(f"zip://::file://{tmp_path}/set.zip", tmp_path / "deep/out") == 3
+    assert ["leads out of the archive" in (row["error"] or "") for row in rows(tmp_path / "deep/out")] == [True, False]
+    assert not (tmp_path / "x.tar").exists() and list(shards(tmp_path / "deep/out")) == ["a.tar"]
