@@ -33,6 +33,7 @@ from benchmarks.scale import memory_mb
 from benchmarks.speed import make_scans
 from colorize_core.colorizer import Colorizer
 from jobs.cli import OPTIONS
+from jobs.machine import granted
 
 DISTINCT = 500
 FOLDER = 1000  # photographs in each folder
@@ -62,7 +63,7 @@ def main(config: Annotated[SimulationConfig, OPTIONS] = SimulationConfig()) -> N
         colorizer.input_side = 32
         weights.write_bytes(colorizer.pack())
         command = [sys.executable, "-m", "jobs.colorize", str(scans), str(output), "--weights", str(weights)]
-        command += ["--json", "--no-review"]
+        command += ["--json", "--no-review", "--actors", str(granted.cores())]  # through Ray, also where they are few
         summary, seconds, memory = _watched(command)
         finished = pq.read_table(output / "catalog", columns=["finished_at"])["finished_at"].to_numpy()
         stored = sum(path.stat().st_size for path in Path(output, "catalog").iterdir())

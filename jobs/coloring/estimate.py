@@ -1,21 +1,25 @@
 """What a job would do, and how long it would take, from a few photographs."""
 
+import itertools
 import json
 import os
 import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.coloring.job import Job
+from jobs.coloring.job import SUFFIX, Job, holding
 from jobs.coloring.progress import duration
 from jobs.coloring.work import Work
 from jobs.coloring.worker import ColorizeActor
+from jobs.storage import shards
 from jobs.storage.files import printable
+from jobs.storage.listing import listing
 
 SAMPLE = 5  # photographs that --dry-run colours to estimate the time
 
@@ -24,17 +28,21 @@ def dry_run(work: Work, wanted: pa.Table, as_json: bool, out: TextIO) -> None:
     """Say what would be done, and about how long it would take."""
     reasons = {pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()}
     size = pc.sum(wanted["bytes"]).as_py() or 0
-    seconds = estimate(wanted, work.job) if len(wanted) else 0.0
+    judge = estimate_shards if work.job.sharded else estimate
+    seconds = judge(wanted, work.job) if len(wanted) else 0.0
     for row in work.refused.slice(0, 20).to_pylist():
         print(f"refused: {printable(os.fsdecode(row['uri']))}: {row['problem']}", file=out)
     for row in wanted.slice(0, 20).select(["path", "why"]).to_pylist():
         print(f"{row['why']}: {printable(row['path'].decode('utf-8', 'surrogateescape'))}", file=out)
     if len(wanted) > 20:
         print(f"... and {len(wanted) - 20:,} more", file=out)
+    why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
+    what, judges = "", f"{min(SAMPLE, len(wanted))} of them"
+    if work.job.sharded:
+        what, judges = "shards ", f"{SAMPLE} photographs"
     print(
-        f"{len(wanted):,} to colour ({', '.join(f'{n:,} {why}' for why, n in reasons.items()) or 'none'}), "
-        f"{size / 1e6:,.1f} MB; about {duration(seconds)} on one core of this machine, judged by "
-        f"{min(SAMPLE, len(wanted))} of them. Nothing was done.",
+        f"{len(wanted):,} {what}to colour ({why}), {size / 1e6:,.1f} MB; about {duration(seconds)} on one core of this "
+        f"machine, judged by {judges}. Nothing was done.",
         file=out,
     )
     if as_json:
@@ -50,3 +58,20 @@ def estimate(todo: pa.Table, job: Job) -> float:
         started = time.monotonic()
         actor(todo.take(chosen))
     return (time.monotonic() - started) / len(chosen) * len(todo)
+
+
+def estimate_shards(todo: pa.Table, job: Job) -> float:
+    """The same, by the first photographs of the largest shard, and the bytes of all."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with shards.open_shard(os.fsdecode(todo["uri"][0].as_py())) as opened:
+                every = (one.data for portion in opened for one in portion.photographs if one.data)
+                some = list(itertools.islice(every, SAMPLE))
+        except (OSError, shards.ShardError):
+            return 0.0
+        for i, data in enumerate(some):
+            Path(folder, f"{i}.{SUFFIX[holding(data)]}").write_bytes(data)
+        if not some:
+            return 0.0
+        seconds = estimate(listing(folder), replace(job, sharded=False)) / sum(map(len, some))
+    return seconds * (pc.sum(todo["bytes"]).as_py() or 0)

@@ -29,7 +29,7 @@ def write(output: str, served: str, originals: str) -> str:
     """Write the manifests and collections of what the catalogue of ``output`` holds; the first collection's address.
 
     ``served`` is the URL at which ``output`` is to be found by viewers, ``originals`` that of the scans. Raises
-    ``UsageError`` for what is no such URL, and for colours in Parquet files, which have none.
+    ``UsageError`` for what is no such URL, and for colours in Parquet files and shards, which have none.
     """
     served, originals = _url(served), _url(originals)
     place, photographs = Place(output), defaultdict(list)
@@ -37,6 +37,8 @@ def write(output: str, served: str, originals: str) -> str:
     for row in Catalog(output).read(COLUMNS).sort_by("source").to_pylist():
         if row["output"] and row["output"].startswith(f"{output}/parquet/"):
             raise UsageError(f"{output} holds Parquet files, in which pictures have no address: colour to PNG or JPEG")
+        if row["output"] and row["output"].startswith(f"{output}/shards/"):
+            raise UsageError(f"{output} holds shards, in which pictures have no address: unpack SOURCE and colour that")
         if row["width"] and row["source"].startswith(root):  # what was never decoded has no place on a canvas
             path = PurePosixPath(row["source"].removeprefix(root))
             photographs["" if str(path.parent) == "." else str(path.parent)].append((path.name, row))

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 import pyarrow.parquet as pq
 
+from colorize_core import formats
 from jobs.cli import JobFailed, UsageError
 from jobs.machine import granted
-from jobs.storage import files, listing, parquet
+from jobs.storage import files, listing, parquet, shards
 from jobs.storage.output import Place
 
 Sense = Literal["file", "luma", "other", "failed"]
@@ -41,18 +42,35 @@ class Result(NamedTuple):
 
 
 def photographs(output: str) -> Iterator[Photograph]:
-    """All in an OUTPUT, in ``images`` and in ``parquet``. Raises ``UsageError`` where neither is there."""
+    """All in an OUTPUT, in ``images``, ``parquet`` and ``shards``. Raises ``UsageError`` where there is none of these."""
     place = Place(output)
     there = [folder.rpartition("/")[2] for folder in place.folders("")]
-    if not {"images", "parquet"} & {*there}:
+    if not {"images", "parquet", "shards"} & {*there}:
         raise UsageError(f"{output} holds no colour photographs: give the OUTPUT of a job of colorize archive")
     if "images" in there:
         for source in listing.list_sources(f"{output}/images"):
             if not source.path.rpartition("/")[2].startswith(files.UNFINISHED):
                 yield Photograph(source.path, partial(files.read_bytes, source.uri))
+    if "shards" in there:
+        for source in listing.list_sources(f"{output}/shards"):
+            if not source.path.rpartition("/")[2].startswith(files.UNFINISHED):
+                yield from _in_shard(source)
     for path in place.files("parquet"):
         if parquet.is_named_by_us(path):
             yield from _in_parquet(place, path)
+
+
+def _in_shard(source: listing.Source) -> Iterator[Photograph]:
+    """Each as in a folder with the shard's name. Raises ``UsageError`` where the shard is damaged."""
+    try:
+        with shards.open_shard(source.uri) as opened:
+            for portion in opened:
+                for one in portion.photographs:
+                    if one.data is not None:
+                        suffix = "jpg" if formats.begins_like(one.data) == "JPEG" else "png"
+                        yield Photograph(f"{source.path}/{one.name}.{suffix}", partial(bytes, one.data))
+    except shards.ShardError as error:
+        raise UsageError(str(error)) from error
 
 
 def _in_parquet(place: Place, path: str) -> Iterator[Photograph]:

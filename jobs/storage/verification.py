@@ -2,15 +2,16 @@
 
 import os
 import posixpath
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.cli import UsageError
-from jobs.storage import listing
+from jobs.storage import listing, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog
-from jobs.storage.files import UNFINISHED, printable
+from jobs.storage.files import UNFINISHED, printable, unprintable
 from jobs.storage.output import Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -40,10 +41,21 @@ def verify(output: str, read_all: bool = False) -> Findings:
         return Findings(damaged=damaged)
     rows = catalog.read()
     there = _pictures(place)
-    paths = [uri and place.path_of(uri) for uri in rows["output"].to_pylist()]
-    absent = [path is not None and not _is_there(place, path, there, row, read_all)
-              for path, row in zip(paths, rows["output_sha256"].to_pylist(), strict=True)]  # fmt: skip
+    outputs = [_apart(output, uri) for uri in rows["output"].to_pylist()]
+    digests = rows["output_sha256"].to_pylist()
+    paths = [uri and place.path_of(uri) for uri, _ in outputs]
+    absent = [path is not None and not _is_there(place, path, there, digest, read_all and not name)
+              for path, (_, name), digest in zip(paths, outputs, digests, strict=True)]  # fmt: skip
+    if read_all:
+        by_shard: dict[str, dict[str, int]] = defaultdict(dict)
+        for number, (uri, name) in enumerate(outputs):
+            if uri and name and not absent[number]:
+                by_shard[uri][name] = number
+        for uri, numbers in by_shard.items():
+            for number in _changed(uri, {name: (number, digests[number]) for name, number in numbers.items()}):
+                absent[number] = True
     needed = {path for path in paths if path}
+    needed |= {f"{place.root}/shards/{footer.shard}" for footer in shard_rows.footers(place).values() if footer}
     pictures = f"{place.root}/images/"
     for path in [path for path in needed if path.startswith(pictures)]:
         name = path.removeprefix(pictures)
@@ -61,11 +73,15 @@ def mend(output: str, findings: Findings) -> list[str]:
     place, catalog = Place(output), Catalog(output)
     for path in findings.damaged:
         place.put_aside(path)
-    if len(findings.missing):
+    missing, within = _parted(findings.missing, output)
+    if len(missing):
         reason = "its colour photograph is no longer in OUTPUT: the next run makes it again"
-        catalog.append(_with(findings.missing, status="error", error=reason, source_version="", output=None))
-    if len(findings.gone):
-        catalog.append(_with(findings.gone, status="skipped", error=GONE))
+        catalog.append(_with(missing, status="error", error=reason, source_version="", output=None))
+    there = shard_rows.paths(place)
+    for shard in shard_rows.where(place, within["id"].to_pylist()):
+        place.put_aside(there[shard])  # without it the shard is not done
+    if len(gone := findings.gone.filter(pc.invert(_in_shard(findings.gone["source"])))):
+        catalog.append(_with(gone, status="skipped", error=GONE))
     if not findings.damaged:
         catalog.compact()
     kept = []
@@ -82,6 +98,16 @@ def is_made_by_us(data: bytes) -> bool:
     return begin >= 0 and b"colorize" in data[begin : begin + 200]
 
 
+def _in_shard(places: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.match_substring_regex(places, shards.WITHIN)
+
+
+def _parted(rows: pa.Table, output: str) -> tuple[pa.Table, pa.Table]:
+    """Those with a picture of their own, and those in shards."""
+    within = pc.fill_null(pc.starts_with(rows["output"], f"{output}/shards/"), False)
+    return rows.filter(pc.invert(within)), rows.filter(within)
+
+
 def _with(rows: pa.Table, **values) -> pa.Table:
     for name, value in values.items():
         at = rows.schema.get_field_index(name)
@@ -89,10 +115,33 @@ def _with(rows: pa.Table, **values) -> pa.Table:
     return rows
 
 
+def _apart(output: str, uri: str | None) -> tuple[str | None, str]:
+    """The file of a photograph, and its name there where that is a shard."""
+    if uri and uri.startswith(f"{output}/shards/") and (within := shards.apart(uri)):
+        return within
+    return uri, ""
+
+
+def _changed(uri: str, expected: dict[str, tuple[int, str]]) -> list[int]:
+    """Of a shard's photographs, with their digests by their names there, the numbers of those that are others."""
+    changed = []
+    try:
+        with shards.open_shard(unprintable(uri)) as opened:
+            for portion in opened:
+                for one in portion.photographs:
+                    if found := expected.pop(one.name, None):
+                        number, digest = found
+                        if not is_content(digest)(one.data or b""):
+                            changed.append(number)
+    except (OSError, shards.ShardError):
+        pass  # what was not found so far is not there
+    return [*changed, *(number for number, _ in expected.values())]
+
+
 def _pictures(place: Place) -> set[str]:
     """Every file in the folders for pictures."""
     found: set[str] = set()
-    for folder in ("images", "variants", "confidence", "parquet"):
+    for folder in ("images", "variants", "confidence", "parquet", "shards"):
         path = f"{place.root}/{folder}"
         place.fs.invalidate_cache(path)
         if place.fs.exists(path):
@@ -117,5 +166,7 @@ def _gone(place: Place, rows: pa.Table) -> pa.Table:
         return SCHEMA.empty_table()
     uris = pa.array([printable(os.fsdecode(uri)) for uri in files["uri"].to_pylist()], pa.string())
     within = pc.starts_with(rows["source"], marker["source"].rstrip("/") + "/")
-    lost = pc.and_(within, pc.invert(pc.is_in(rows["source"], value_set=uris)))
+    place_of = pc.struct_field(pc.extract_regex(rows["source"], shards.WITHIN), "shard")
+    place_of = pc.if_else(pc.is_in(place_of, value_set=uris), place_of, rows["source"])  # a name may look like one
+    lost = pc.and_(within, pc.invert(pc.is_in(place_of, value_set=uris)))
     return rows.filter(pc.and_(lost, pc.fill_null(pc.not_equal(rows["error"], GONE), True)))

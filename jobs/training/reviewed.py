@@ -33,6 +33,8 @@ def corrections(output: str) -> list[Correction]:
     rows = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), pc.or_(kept, hinted)))
     if pc.any(pc.starts_with(rows["output"], f"{output}/parquet/")).as_py():
         raise UsageError(f"{output} holds Parquet files: export those photographs that were kept, and train on them")
+    if pc.any(pc.starts_with(rows["output"], f"{output}/shards/")).as_py():
+        raise UsageError(f"{output} holds shards: unpack those photographs that were kept, and train on them")
     found = [
         Correction(
             unprintable(row["output"]),

@@ -17,11 +17,13 @@ from PIL import Image
 from pytest import approx
 from skimage import data
 
-from jobs import colorize
+from jobs import colorize, restore, verify
 from jobs.cli import UsageError
 from jobs.coloring import few
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.shard_worker import ShardActor
+from jobs.pages import iiif
+from jobs.verify import VerifyConfig
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
@@ -281,3 +283,28 @@ def test_shards_whose_names_lead_elsewhere_are_refused(tmp_path):
     assert run(f"zip://::file://{tmp_path}/set.zip", tmp_path / "deep/out") == 3
     assert ["leads out of the archive" in (row["error"] or "") for row in rows(tmp_path / "deep/out")] == [True, False]
     assert not (tmp_path / "x.tar").exists() and list(shards(tmp_path / "deep/out")) == ["a.tar"]
+
+
+def test_other_commands_know_shards(tmp_path, archive, capsys):
+    """--dry-run, verify, restore; what takes pictures with an address of their own says so."""
+    output = tmp_path / "out"
+    assert run(archive, output, dry_run=True) == 0
+    assert "2 shards to colour (2 new)" in capsys.readouterr().out and not output.exists()
+    assert run(archive, output) == 0
+    check = VerifyConfig(str(output), read_all=True)
+    assert verify.main(check) == 0
+    made = read_tar(output / "shards/00000.tar")
+    write_tar(output / "shards/00000.tar", made | {"00.jpg": made["01.png"]})
+    (output / "shards/00001.tar").unlink()
+    capsys.readouterr()
+    assert verify.main(check) == 3
+    said = capsys.readouterr().out
+    assert "4 colour photographs that are gone" in said and "00000.tar#00.jpg" in said and "00001.tar#10.jpg" in said
+    assert verify.main(replace(check, mend=True)) == 0
+    assert run(archive, output) == 0 and verify.main(check) == 0
+    assert read_tar(output / "shards/00000.tar") == made
+
+    assert restore.main(restore.RestoreConfig(str(output), str(tmp_path / "back"))) == 3, "PNG is none"
+    assert (tmp_path / "back/00000.tar/00.jpg").read_bytes() == read_tar(archive / "00000.tar")["00.jpg"]
+    with pytest.raises(UsageError, match="holds shards, in which pictures have no address"):
+        iiif.write(str(output), "http://a.example/x", "http://a.example/y")
