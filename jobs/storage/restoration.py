@@ -42,7 +42,7 @@ class Result(NamedTuple):
 
 
 def photographs(output: str) -> Iterator[Photograph]:
-    """All in an OUTPUT, in ``images``, ``parquet`` and ``shards``. Raises ``UsageError`` where there is none of these."""
+    """All in an OUTPUT: in ``images``, ``parquet`` and ``shards``. Raises ``UsageError`` where it has none of them."""
     place = Place(output)
     there = [folder.rpartition("/")[2] for folder in place.folders("")]
     if not {"images", "parquet", "shards"} & {*there}:
