@@ -7,7 +7,7 @@ import imagecodecs
 import numpy as np
 
 from colorize_core import color, photo
-from colorize_core.colorizer import Colorizer
+from colorize_core.colorizer import Colorizer, Colouring
 from colorize_core.hints import Hint
 from colorize_core.likeliest import packed
 from jobs.coloring import hinted
@@ -37,6 +37,19 @@ class Live:
         self.colorizer = Colorizer.load(weights)
         self._warm: OrderedDict[tuple[str, str], _Warm] = OrderedDict()
 
+    def make_ready(self, height: int, width: int) -> None:
+        """Compile all that takes long for scans of these proportions, before somebody waits for it."""
+        shape = [max(1, round(LARGEST / 4 * side / max(height, width))) for side in (height, width)]
+        grey = np.full(shape, 128, np.uint8)
+        color.merge(grey, self._look_at(grey).chroma[0])
+
+    def _look_at(self, grey: np.ndarray) -> Colouring:
+        """With its likeliest colours; and as ``picture`` will with a hint, so that the first is as fast as others."""
+        (colouring,) = self.colorizer.predict([grey], likeliest_map=True)
+        if self.colorizer.file.takes_hints:
+            self.colorizer.predict([grey], hints=[[Hint(0, 0, None)]])
+        return colouring
+
     def picture(self, source: str, version: str, hints: list[dict], vividness: float | None) -> bytes:
         """A JPEG of the scan ``source``, whose ``version`` the catalogue has, coloured with hints as the catalogue has
         them. Raises ``OSError``, ``PhotoError``, ``ValueError``.
@@ -56,10 +69,7 @@ class Live:
         """The network's likeliest colours at some places, see ``likeliest.packed``; nothing where it gives no
         distribution.
         """
-        scan = self._scan(source, version)
-        found = self.colorizer.predict([scan.shown], likeliest_map=True)[0].likeliest_map
-        if self.colorizer.file.takes_hints:  # so that the first hint is as fast as others
-            self.colorizer.predict([scan.shown], hints=[[Hint(0, 0, None)]])
+        found = self._look_at(self._scan(source, version).shown).likeliest_map
         return b"" if found is None else packed(found)
 
     def _scan(self, source: str, version: str) -> _Warm:

@@ -12,6 +12,7 @@ import json
 import mimetypes
 import re
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -103,6 +104,9 @@ class Server:
         """Of the thread that the network runs in. Raises ``WeightsError``."""
         if not self._live:
             self._live = Live(self.weights)
+            shapes = Counter((row["height"], row["width"]) for row in self.saved.rows.values())
+            for shape, _ in shapes.most_common(1):
+                self._live.make_ready(*shape)
         return self._live
 
     # ---- who may ask

@@ -22,13 +22,14 @@ from PIL import Image
 from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from colorize_core import color, photo
+from colorize_core import color, openvino_engine, photo
 from colorize_core.colorizer import Colorizer
 from colorize_core.hints import Hint, chroma_of
 from jobs import cli, colorize
 from jobs.coloring.config import ColorizeConfig
 from jobs.pages.review import page as review_page
 from jobs.serving import applying
+from jobs.serving.live import Live
 from jobs.serving.saved import Saved
 from jobs.serving.server import MOST_BYTES, Server, alone
 from jobs.storage.catalog import SCHEMA, Catalog
@@ -219,6 +220,18 @@ def test_live_colours_are_those_of_the_job(folder, address):
     assert page.ask("POST", f"live/{coffee}", {"hints": [corner]})[0] == 200
     status, packed = page.ask("GET", f"likeliest/{portrait}", Origin=None)
     assert status == 200 and packed[0] == 12 and len(packed) == 1 + 12 * 12 * 10
+
+
+def test_nothing_is_compiled_once_somebody_looks(folder, monkeypatch):
+    live = Live("default")
+    live.make_ready(512, 512)
+
+    def compiles():
+        raise AssertionError("somebody waits for it")
+
+    monkeypatch.setattr(openvino_engine, "core", compiles)
+    scan = str(folder / "scans/portrait.png"), ""
+    assert live.likeliest(*scan) and live.picture(*scan, [GREEN], 0.4)
 
 
 def test_hints_and_decisions_are_kept_and_applied_on_a_click(folder, address, look):
