@@ -12,8 +12,10 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from typing import Annotated, NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,12 +26,15 @@ from jobs.cli import UsageError
 from jobs.coloring import run, todo
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.estimate import dry_run
+from jobs.coloring.inputs import Inputs
+from jobs.coloring.job import Job
 from jobs.coloring.sharded import work_over
-from jobs.coloring.summary import print_summary
+from jobs.coloring.summary import print_summary, together
+from jobs.coloring.work import Work
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
-from jobs.storage.listing import base, listing
-from jobs.storage.output import Kind, Place
+from jobs.storage.listing import base
+from jobs.storage.output import Kind, Lease, Place
 from jobs.storage.parts import WHOLE
 
 
@@ -42,67 +47,118 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     """
     started = time.monotonic()
     out = sys.stderr if config.json else sys.stdout
-    listed = listing(config.source)
-    todo.check_apart(config.source, listed, config.job.output)
-    weights = _checked(config.job.weights_file)
+    job, part = config.job, config.archive_part
+    weights = _checked(job.weights_file)
     try:
         weights.check(config.vividness, config.variants)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    place, catalog = Place(config.job.output), Catalog(config.job.output, config.archive_part)
-    work = work_over(listed, replace(config.job, weights=weights, manifest=weights.manifest), config, place, catalog)
-    job, part = work.job, config.archive_part
-    try:
-        claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
-        if config.dry_run:
-            place.check(*claim)
-    except OSError as error:
-        raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
-    if config.dry_run:
-        dry_run(work, work.wanted(), config.json, out)
-        return cli.OK
+    place, catalog = Place(job.output), Catalog(job.output)
     with contextlib.ExitStack() as held:
+        inputs = held.enter_context(Inputs(config.source, job.output, part, place.folds_case))
+        todo.check_apart(config.source, job.output)
+        works = _works(inputs, replace(job, weights=weights, manifest=weights.manifest), config, place)
+        try:
+            claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
+            if config.dry_run:
+                place.check(*claim)
+        except OSError as error:
+            raise UsageError(f"{job.output} cannot be read ({error}): check the place and your credentials") from error
+        if config.dry_run:
+            dry_run(works, config.json, out)
+            return cli.OK
         try:
             lease = held.enter_context(place.claim(*claim, part))
-            work.record()
         except OSError as error:
-            raise UsageError(f"{job.output} cannot be written to ({error}): choose another OUTPUT") from error
-        wanted = work.wanted()
-        done = work.total - len(work.refused) - len(wanted)
-        again = "left as they are" if config.only else "already done"
-        of_part = f"part {part}: {work.total:,} of " if part != WHOLE else ""
-        print(f"{of_part}{work.listed:,} {work.noun}, {done:,} {again}, model {weights.model}", file=out, flush=True)
-        _say_why(wanted, out)
-        rate = None
-        try:
-            if len(wanted):
-                rate, hopeless = run.colour(work, wanted, config, lease, out)
-                if hopeless:
-                    print(f"error: {hopeless}", file=sys.stderr)
-                    return cli.FAILED
-            work.finish()
-        except OSError as error:
-            print(f"error: {run.unwritable(job.output, error)}", file=sys.stderr)
-            return cli.FAILED
-        try:
-            catalog.compact()
-        except OSError as error:  # such as a bucket where nothing may be deleted
-            print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
-        address = _review(job.output, out) if config.review and part == WHOLE else None
+            raise UsageError(_no_place(job.output, error)) from error
+        ends = []
+        for end in map(partial(_colour, config=config, lease=lease, out=out), works):
+            if isinstance(end, str):
+                print(f"error: {end}", file=sys.stderr)
+                return cli.FAILED
+            ends.append(end)
+        paged = part == WHOLE and len(ends) == 1
+        address = _review(job.output, out) if config.review and paged else None
     seconds = time.monotonic() - started
-    found = work.summary()
+    found = together([end.summary for end in ends]) if len(ends) > 1 else ends[0].summary
+    busy = sum(end.coloured / end.rate for end in ends if end.rate)
+    rate = sum(end.coloured for end in ends if end.rate) / busy if busy else None
     print_summary(found, seconds, rate, out)
-    photographs = f"{job.output}/{work.photographs}"
+    photographs = f"{job.output}/{ends[0].photographs}"
     print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
         print(f"review:      {address}", file=out)
-    elif config.review and part != WHOLE:
-        print(f"review:      when all parts are done, by python -m jobs.review {job.output}", file=out)
+    elif config.review and not paged:
+        print(f"review:      when all is done, by python -m jobs.review {job.output}", file=out)
     if config.json:
-        found |= {"inputs": work.total, "already_done": done, "seconds": seconds}
-        found |= {"photographs_per_second": rate, "model": weights.model, "settings": job.digest("recolor")}
+        found |= {"inputs": sum(end.total for end in ends), "already_done": sum(end.done for end in ends)}
+        found |= {"seconds": seconds, "photographs_per_second": rate, "model": weights.model}
+        found |= {"settings": ends[0].settings}
         print(json.dumps(found | {"photographs": photographs, "catalog": catalog.folder, "review": address}))
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK
+
+
+def _works(inputs: Inputs, job: Job, config: ColorizeConfig, place: Place) -> Iterable[Work]:
+    """What is to be done, in parts of which one is in memory at a time. Raises ``UsageError`` before the first of them
+    for what is asked of any.
+    """
+
+    def works() -> Iterator[Work]:
+        return (work_over(inputs.share(part), job, config, place) for part in inputs.parts)
+
+    if len(inputs.parts) == 1:
+        return list(works())
+    if config.only or config.hints:
+        for _ in works():
+            pass
+    return works()
+
+
+class _End(NamedTuple):
+    """What came of a part."""
+
+    summary: dict
+    total: int
+    """Inputs, of which so many were ``done`` already, and so many ``coloured`` now, at this ``rate`` a second."""
+    done: int
+    coloured: int
+    rate: float | None
+    photographs: str
+    settings: str
+
+
+def _colour(work: Work, config: ColorizeConfig, lease: Lease, out: TextIO) -> _End | str:
+    """Do it; or why it had to be given up."""
+    job, part = work.job, work.part
+    try:
+        work.record()
+    except OSError as error:
+        raise UsageError(_no_place(job.output, error)) from error
+    wanted = work.wanted()
+    done = work.total - len(work.refused) - len(wanted)
+    again = "left as they are" if config.only else "already done"
+    of_part = f"part {part}: {work.total:,} of " if part != WHOLE else ""
+    model = job.weights_file.model
+    print(f"{of_part}{work.listed:,} {work.noun}, {done:,} {again}, model {model}", file=out, flush=True)
+    _say_why(wanted, out)
+    rate = None
+    try:
+        if len(wanted):
+            rate, hopeless = run.colour(work, wanted, config, lease, out)
+            if hopeless:
+                return hopeless
+        work.finish()
+    except OSError as error:
+        return run.unwritable(job.output, error)
+    try:
+        work.catalog.compact()
+    except OSError as error:  # such as a bucket where nothing may be deleted
+        print(f"the catalogue keeps superseded rows, its older files cannot be deleted: {error}", file=sys.stderr)
+    return _End(work.summary(), work.total, done, len(wanted), rate, work.photographs, job.digest("recolor"))
+
+
+def _no_place(output: str, reason: OSError) -> str:
+    return f"{output} cannot be written to ({reason}): choose another OUTPUT"
 
 
 def _say_why(wanted: pa.Table, out) -> None:

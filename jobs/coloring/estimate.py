@@ -5,6 +5,8 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -22,31 +24,39 @@ from jobs.storage.files import printable
 from jobs.storage.listing import listing
 
 SAMPLE = 5  # photographs that --dry-run colours to estimate the time
+SHOWN = 20  # that it names
 
 
-def dry_run(work: Work, wanted: pa.Table, as_json: bool, out: TextIO) -> None:
+def dry_run(works: Iterable[Work], as_json: bool, out: TextIO) -> None:
     """Say what would be done, and about how long it would take."""
-    reasons = {pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()}
-    size = pc.sum(wanted["bytes"]).as_py() or 0
-    judge = estimate_shards if work.job.sharded else estimate
-    seconds = judge(wanted, work.job) if len(wanted) else 0.0
-    for row in work.refused.slice(0, 20).to_pylist():
-        print(f"refused: {printable(os.fsdecode(row['uri']))}: {row['problem']}", file=out)
-    for row in wanted.slice(0, 20).select(["path", "why"]).to_pylist():
-        print(f"{row['why']}: {printable(row['path'].decode('utf-8', 'surrogateescape'))}", file=out)
-    if len(wanted) > 20:
-        print(f"... and {len(wanted) - 20:,} more", file=out)
+    reasons: Counter[str] = Counter()
+    size, each, shown = 0, 0.0, 0
+    what, judges = "", "none of them"
+    for work in works:
+        for row in work.refused.slice(0, SHOWN).to_pylist():
+            print(f"refused: {printable(os.fsdecode(row['uri']))}: {row['problem']}", file=out)
+        wanted = work.wanted()
+        if len(wanted) and not shown:
+            each = (estimate_shards if work.job.sharded else estimate)(wanted, work.job) / len(wanted)
+            judges = f"{min(SAMPLE, len(wanted))} of them"
+        if work.job.sharded:
+            what, judges = "shards ", f"{SAMPLE} photographs"
+        for row in wanted.slice(0, SHOWN - shown).select(["path", "why"]).to_pylist():
+            print(f"{row['why']}: {printable(row['path'].decode('utf-8', 'surrogateescape'))}", file=out)
+            shown += 1
+        reasons.update({pair["values"]: pair["counts"] for pair in pc.value_counts(wanted["why"]).to_pylist()})
+        size += pc.sum(wanted["bytes"]).as_py() or 0
+    total = reasons.total()
+    if total > shown:
+        print(f"... and {total - shown:,} more", file=out)
     why = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
-    what, judges = "", f"{min(SAMPLE, len(wanted))} of them"
-    if work.job.sharded:
-        what, judges = "shards ", f"{SAMPLE} photographs"
     print(
-        f"{len(wanted):,} {what}to colour ({why}), {size / 1e6:,.1f} MB; about {duration(seconds)} on one core of this "
+        f"{total:,} {what}to colour ({why}), {size / 1e6:,.1f} MB; about {duration(each * total)} on one core of this "
         f"machine, judged by {judges}. Nothing was done.",
         file=out,
     )
     if as_json:
-        print(json.dumps({"todo": len(wanted), "why": reasons, "bytes": size, "core_seconds": seconds}))
+        print(json.dumps({"todo": total, "why": reasons, "bytes": size, "core_seconds": each * total}))
 
 
 def estimate(todo: pa.Table, job: Job) -> float:

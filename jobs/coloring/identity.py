@@ -9,25 +9,55 @@ import pyarrow.compute as pc
 
 from jobs.coloring.job import SUFFIX, Format, output_name, source_id
 from jobs.storage.files import printable
+from jobs.storage.parts import DIGITS
 
 CHUNK = 1 << 16  # rows at a time, since a million of Python's strings take more memory than all else here
 
 
-def identified(files: pa.Table, format: Format, folds_case: bool) -> tuple[pa.Table, pa.Table]:
-    """The files with normalised paths and a column ``id``; and those that cannot have an output of their own, with an
-    ``id`` and a column ``problem``, a sentence.
+def with_ids(files: pa.Table) -> pa.Table:
+    """The files of a listing, or some of them, with a column ``id``."""
+    raw, ids = files["path"], []
+    for begin in range(0, len(files), CHUNK):
+        paths = raw.slice(begin, CHUNK).to_pylist()
+        ids.append(pa.array((source_id(_normal(path)) for path in paths), pa.string()))
+    return files.append_column("id", pa.chunked_array(ids, pa.string()))
 
-    ``folds_case`` says whether OUTPUT's file system takes a.png and A.png for the same file.
+
+def like_outputs(files: pa.Table) -> set[bytes]:
+    """The folders of these files that are called as colour photographs are; few."""
+    endings = tuple(f".{suffix}".encode() for suffix in SUFFIX.values())
+    paths = files["path"].filter(pc.match_substring(files["path"], "/"))
+    seen, found = set(), set()
+    for folder in map(_normal, pc.unique(pc.replace_substring_regex(paths, "/[^/]*$", "")).to_pylist()):
+        while folder and folder not in seen:
+            seen.add(folder)
+            if folder.endswith(endings):
+                found.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    return found
+
+
+def identified(files: pa.Table, format: Format, folds_case: bool) -> tuple[pa.Table, pa.Table]:
+    """``told_apart`` of a whole listing."""
+    return told_apart(with_ids(files), format, folds_case, like_outputs(files))
+
+
+def told_apart(files: pa.Table, format: Format, folds_case: bool, folders: set[bytes]) -> tuple[pa.Table, pa.Table]:
+    """The files with normalised paths; and those that cannot have an output of their own, with another ``id``, of the
+    same part of the archive, and a column ``problem``, a sentence.
+
+    The files have ids, and are all of a part's. ``folders`` are those of the whole archive that are ``like_outputs``.
+    ``folds_case`` says whether OUTPUT's file system takes a.png and A.png for the same file: then parts do not do.
     """
-    raw, paths, ids, keys = files["path"], [], [], []
+    raw, paths, keys = files["path"], [], []
     for begin in range(0, len(files), CHUNK):
         some = [_normal(path) for path in raw.slice(begin, CHUNK).to_pylist()]
         paths.append(pa.array(some, pa.large_binary()))
-        ids.append(pa.array(map(source_id, some), pa.string()))
-        keys.append(pa.array([source_id(path.lower()) for path in some], pa.string()) if folds_case else ids[-1])
+        if folds_case:
+            keys.append(pa.array([source_id(path.lower()) for path in some], pa.string()))
     table = files.set_column(files.schema.get_field_index("path"), "path", pa.chunked_array(paths, pa.large_binary()))
-    table = table.append_column("id", pa.chunked_array(ids, pa.string()))
-    problems = dict(_outside(paths)) | dict(_hidden(paths, format)) | _alike(files, paths, pa.chunked_array(keys))
+    problems = dict(_outside(paths)) | dict(_hidden(paths, format, folders))
+    problems |= _alike(files, paths, pa.chunked_array(keys) if folds_case else files["id"])
     if not problems:
         return table, table.slice(0, 0).append_column("problem", pa.array([], pa.string()))
     refused = np.zeros(len(files), bool)
@@ -35,8 +65,13 @@ def identified(files: pa.Table, format: Format, folds_case: bool) -> tuple[pa.Ta
     bad = table.filter(pa.array(refused))
     places = sorted(problems)
     bad = bad.append_column("problem", pa.array([problems[i] for i in places], pa.string()))
-    own = [source_id(b"as listed: " + raw[i].as_py()) for i in places]  # the plain one is that of another file
+    own = [_own_id(raw[i].as_py(), files["id"][i].as_py()) for i in places]
     return table.filter(pa.array(~refused)), bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own))
+
+
+def _own_id(listed: bytes, id: str) -> str:
+    """Of what is refused, since its plain one may be that of another file; in the same part of the archive."""
+    return id[:DIGITS] + source_id(b"as listed: " + listed)[DIGITS:]
 
 
 def _normal(path: bytes) -> bytes:
@@ -54,25 +89,14 @@ def _outside(paths: list[pa.Array]) -> Iterator[tuple[int, str]]:
             yield place, "it has no name of its own: give it one"
 
 
-def _hidden(paths: list[pa.Array], format: Format) -> Iterator[tuple[int, str]]:
+def _hidden(paths: list[pa.Array], format: Format, folders: set[bytes]) -> Iterator[tuple[int, str]]:
     """Photographs whose output would be called like a folder of others'."""
-    endings = tuple(f".{suffix}".encode() for suffix in SUFFIX.values())
-    folders = set()
-    for _, path in _each(paths):
-        while b"/" in path:
-            path = path.rpartition(b"/")[0]
-            if path in folders:
-                break
-            if path.endswith(endings):
-                folders.add(path)
-    if folders:
-        for place, path in _each(paths):
-            name = output_name(format, path.decode("utf-8", "surrogateescape"))
-            if name.encode("utf-8", "surrogateescape") in folders:
-                yield (
-                    place,
-                    f"its colour photograph would be called {printable(name)}, like a folder: rename one",
-                )
+    if not folders:
+        return
+    for place, path in _each(paths):
+        name = output_name(format, path.decode("utf-8", "surrogateescape"))
+        if name.encode("utf-8", "surrogateescape") in folders:
+            yield place, f"its colour photograph would be called {printable(name)}, like a folder: rename one"
 
 
 def _alike(files: pa.Table, paths: list[pa.Array], keys: pa.ChunkedArray) -> dict[int, str]:

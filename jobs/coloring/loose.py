@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from jobs.coloring import hinted, refusal, superseded, todo
 from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.inputs import Share
 from jobs.coloring.job import Job
 from jobs.coloring.progress import Step
 from jobs.coloring.summary import summary
@@ -22,13 +23,12 @@ ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
 class Files(Work):
     noun = "inputs"
 
-    def __init__(self, listed: pa.Table, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog):
-        super().__init__(listed, job, config, place, catalog)
+    def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
+        super().__init__(share, job, config, place)
         self.photographs = "parquet" if job.format == "parquet" else "images"
-        part = config.archive_part
-        self.said = todo.decided(self.files, config.only, config.source, part) if config.only else None
+        self.said = todo.decided(self.files, config.only, config.source, self.part) if config.only else None
         self.hints = (self.said.hints if self.said else {}) | (
-            hinted.read(config.hints, self.files, part) if config.hints else {}
+            hinted.read(config.hints, self.files, self.part) if config.hints else {}
         )
         self._before: pa.Table | None = None
         self._waiting: list[pa.Table] = []
@@ -85,4 +85,4 @@ class Files(Work):
 
     def _sweep(self) -> None:
         if self.job.format == "parquet":
-            parquet.sweep(self.catalog, self.job.output)
+            parquet.sweep(Catalog(self.job.output), self.job.output)  # its files have no parts

@@ -14,6 +14,7 @@ from colorize_core import formats
 from jobs.cli import UsageError
 from jobs.coloring import hinted, refusal, todo
 from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.inputs import MOST, Share
 from jobs.coloring.job import SUFFIX, Job, source_id
 from jobs.coloring.loose import Files
 from jobs.coloring.progress import Step
@@ -22,7 +23,6 @@ from jobs.coloring.work import Work
 from jobs.pages import decisions
 from jobs.pages.review import page
 from jobs.storage import shard_rows, shards
-from jobs.storage.catalog import Catalog
 from jobs.storage.files import printable, unprintable
 from jobs.storage.output import Lease, Place
 from jobs.storage.parts import WHOLE
@@ -33,19 +33,22 @@ ENOUGH_UNSTORED = 3  # shards that cannot be stored, before a job gives up
 SMALL = 20_000  # bytes of a photograph, by which it is judged whether a page can show all of them
 
 
-def work_over(listed: pa.Table, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog) -> Work:
-    """What the listed files amount to. Raises ``UsageError`` where they are of several kinds."""
-    found = _shards(listed, config.source)
+def work_over(share: Share, job: Job, config: ColorizeConfig, place: Place) -> Work:
+    """What a share of SOURCE amounts to. Raises ``UsageError`` where files are of several kinds.
+
+    Files that do not fit into memory are taken for photographs: there are no millions of shards.
+    """
+    found = _shards(share.files, config.source) if share.listed <= MOST else None
     if found is None:
-        thumbnails = job.thumbnails and len(listed) <= page.MOST
-        return Files(listed, replace(job, thumbnails=thumbnails, format=config.format or "png"), config, place, catalog)
+        thumbnails = job.thumbnails and share.listed <= page.MOST
+        return Files(share, replace(job, thumbnails=thumbnails, format=config.format or "png"), config, place)
     if config.format == "parquet":
         raise UsageError("--format parquet is for photographs in files of their own: shards stay what they are")
     if config.variants > 1 or config.confidence_map:
         raise UsageError("--variants and --confidence-map write pictures of their own, which shards have no place for")
     few_enough = (pc.sum(found["bytes"]).as_py() or 0) <= page.MOST * SMALL
     told = replace(job, thumbnails=job.thumbnails and few_enough, format=config.format or "keep", sharded=True)
-    return Shards(found, len(listed) - len(found), told, config, place, catalog)
+    return Shards(share._replace(files=found, listed=len(found)), share.listed - len(found), told, config, place)
 
 
 def _shards(listed: pa.Table, source: str) -> pa.Table | None:
@@ -98,9 +101,9 @@ def _kind(uri: str, source: str) -> shards.Kind | None:
 class Shards(Work):
     noun, photographs, in_bytes = "shards", "shards", True
 
-    def __init__(self, listed: pa.Table, beside: int, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog):
+    def __init__(self, share: Share, beside: int, job: Job, config: ColorizeConfig, place: Place):
         """``beside`` are other files of SOURCE."""
-        super().__init__(listed, job, config, place, catalog)
+        super().__init__(share, job, config, place)
         if beside:
             self.noun = f"shards ({beside:,} other files beside them are left alone)"
         self.said = decisions.read(config.only) if config.only else None

@@ -1,12 +1,15 @@
 """What a colouring job says when it ends."""
 
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.coloring.progress import duration
+from jobs.storage import shard_rows
 from jobs.storage.catalog import Catalog, without_details
 
 DOUBTFUL = 3  # photographs that the summary names
@@ -41,6 +44,22 @@ def summary(catalog: Catalog, ids: pa.Array | pa.ChunkedArray) -> dict:
         "doubtful": doubtful,
         "reasons": sorted(reasons.values(), key=lambda group: -group["count"]),
     }
+
+
+def together(found: Iterable[dict]) -> dict:
+    """The summaries of several parts as one."""
+    status: Counter[str] = Counter(ok=0, error=0, skipped=0)
+    kind: Counter[str] = Counter()
+    doubtful: list[dict] = []
+    reasons: dict[str, dict] = {}
+    for part in found:
+        status.update(part["status"])
+        kind.update(part["kind"])
+        doubtful = shard_rows.least([*doubtful, *part["doubtful"]])
+        for reason in part["reasons"]:
+            shard_rows.merge(reasons, reason)
+    in_order = sorted(reasons.values(), key=lambda group: -group["count"])
+    return {"status": dict(status), "kind": dict(kind), "doubtful": doubtful, "reasons": in_order}
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -19,7 +19,7 @@ COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints
 """Of the catalogue, what decides."""
 
 
-def check_apart(source: str, files: pa.Table, output: str) -> None:
+def check_apart(source: str, output: str) -> None:
     """Refuse an OUTPUT whose files would become inputs, or overwrite them."""
     names = ["images/a.png", "images/a.jpg", "images/a.tif", "images/a/a.jpg.png", "catalog/a.parquet", "shards/a.tar"]
     for name in (*names, "confidence/a.png", "variants/2/a.png"):
@@ -27,11 +27,16 @@ def check_apart(source: str, files: pa.Table, output: str) -> None:
             raise UsageError(
                 f"{output} lies inside {source}: its pictures would become inputs; choose an OUTPUT outside"
             )
+    if any(listing.covers(f"{output}/{folder}", source) for folder in FOLDERS["archive"]):
+        raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
+
+
+def check_outside(files: pa.Table, source: str, output: str) -> None:
+    """Refuse files of the source that lie in OUTPUT, as a list may name them, or links lead there."""
     for folder in FOLDERS["archive"]:
-        inside = pc.starts_with(files["uri"], f"{output}/{folder}/".encode())
-        if pc.any(inside).as_py() or listing.covers(f"{output}/{folder}", source):
+        if pc.any(pc.starts_with(files["uri"], f"{output}/{folder}/".encode())).as_py():
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
-    if is_local(source) and is_local(output):  # links may lead there
+    if is_local(source) and is_local(output):
         ours = tuple(f"{os.path.realpath(output)}/{part}/" for part in FOLDERS["archive"])
         for folder in pc.unique(pc.replace_substring_regex(files["uri"], "/[^/]*$", "")).to_pylist():
             if f"{os.path.realpath(os.fsdecode(folder))}/".startswith(ours):

@@ -6,7 +6,8 @@ import pyarrow as pa
 
 from jobs.cli import UsageError
 from jobs.coloring.config import ColorizeConfig
-from jobs.coloring.identity import identified
+from jobs.coloring.identity import told_apart
+from jobs.coloring.inputs import Share
 from jobs.coloring.job import Job
 from jobs.coloring.progress import Step
 from jobs.storage.catalog import Catalog
@@ -23,11 +24,11 @@ class Work(ABC):
     in_bytes = False
     """Whether progress goes by bytes, since nobody has counted the photographs."""
 
-    def __init__(self, listed: pa.Table, job: Job, config: ColorizeConfig, place: Place, catalog: Catalog):
-        self.job, self.config, self.place, self.catalog = job, config, place, catalog
-        self.listed = len(listed)
-        """How many there are, those of other parts of the archive included."""
-        self.files, self.refused = map(config.archive_part.rows, identified(listed, job.format, place.folds_case))
+    def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
+        self.part, self.listed = share.part, share.listed
+        self.job, self.config, self.place, self.catalog = job, config, place, Catalog(job.output, share.part)
+        found = told_apart(share.files, job.format, place.folds_case, share.folders)
+        self.files, self.refused = map(share.part.rows, found)
         """Of this part, what is to be done, and what cannot have an output of its own, with a column ``problem``."""
 
     @property

@@ -3,7 +3,6 @@
 import itertools
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fsspec.utils import get_protocol, glob_translate
 from pyarrow import csv
 
 from jobs.cli import UsageError
+from jobs.storage import walk
 from jobs.storage.files import absolute, is_local, plain_errors
 
 
@@ -33,6 +33,8 @@ class Source:
     version: str
     """Changes when the file does: ETag, or size and modification time."""
 
+
+FILES = 1 << 16  # in each table of a stream
 
 LISTING = pa.schema(
     [
@@ -53,19 +55,28 @@ def list_sources(source: str) -> list[Source]:
 
 def listing(source: str) -> pa.Table:
     """The same as a table of ``LISTING``'s columns, which holds a million files in about 200 MB."""
+    table = pa.concat_tables(streamed(source)).sort_by("path")
+    pa.default_memory_pool().release_unused()  # the unsorted one: hundreds of megabytes for a million files
+    return table
+
+
+def streamed(source: str) -> Iterator[pa.Table]:
+    """The same in no order, some ten thousand files at a time, so that there may be any number of them; but for those
+    of a glob and of a list, whose names are in memory meanwhile.
+    """
+    empty = True
     try:
         with plain_errors():
-            table = _listing(source)
+            for table in _listing(source):
+                empty = False
+                yield table
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, UsageError):
             raise
         reason = f"{source} cannot be listed ({error}): check the path"
         raise UsageError(reason if is_local(source) else f"{reason} and your credentials") from error
-    if not len(table):
+    if empty:
         raise UsageError(f"{source} holds no files: point to a folder with photographs in it")
-    table = table.sort_by("path")
-    pa.default_memory_pool().release_unused()  # the unsorted one: hundreds of megabytes for a million files
-    return table
 
 
 def base(source: str) -> str:
@@ -78,20 +89,18 @@ def base(source: str) -> str:
     return _uri(fs, root.rstrip("/"), _chain(source))
 
 
-def _listing(source: str) -> pa.Table:
+def _listing(source: str) -> Iterator[pa.Table]:
     fs, root = url_to_fs(source)
     chain = _chain(source)
     if fs.isfile(root) and _is_list(fs, root):
         return _listed(fs, root)
     if fs.isfile(root):
         return _found(fs, root.rpartition("/")[0], [(root, fs.info(root))], chain)
-    if isinstance(fs, LocalFileSystem) and os.path.isdir(root):
-        return _found(fs, root, _walk(root))
     if fs.exists(root):
-        return _found(fs, root, fs.find(root, detail=True).items(), chain)
+        return _found(fs, root, walk.below(fs, root), chain)
     if _is_glob(root):
         if isinstance(fs, LocalFileSystem):  # which would say of a link to a file that it is none
-            return _found(fs, _folder_of_glob(root), map(_file, fs.glob(root)))
+            return _found(fs, _folder_of_glob(root), map(walk.local, fs.glob(root)))
         return _found(fs, _folder_of_glob(root), fs.glob(root, detail=True).items(), chain)
     if isinstance(fs, LocalFileSystem) and os.path.islink(root):
         raise UsageError(f"{source} is a link to {os.readlink(root)}, which is not there: check the path")
@@ -112,7 +121,9 @@ def covers(source: str, uri: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, dict]], chain: str = "") -> pa.Table:
+def _found(
+    fs: fsspec.AbstractFileSystem, base: str, files: Iterable[walk.Entry], chain: str = ""
+) -> Iterator[pa.Table]:
     base = base.rstrip("/")
 
     def rows() -> Iterator[tuple[bytes, bytes, str, int]]:
@@ -122,50 +133,14 @@ def _found(fs: fsspec.AbstractFileSystem, base: str, files: Iterable[tuple[str, 
                 inside = os.fsencode(path.removeprefix(base).removeprefix("/"))
                 yield os.fsencode(_uri(fs, path, chain)), inside, _version(info), info.get("size") or 0
 
-    return _table(rows())
+    return _tables(rows())
 
 
-def _table(rows: Iterator[tuple[bytes, bytes, str, int]]) -> pa.Table:
+def _tables(rows: Iterator[tuple[bytes, bytes, str, int]]) -> Iterator[pa.Table]:
     """Of ``LISTING``; a few rows at a time, since a million of Python's objects take a gigabyte."""
-    batches = []
-    while some := list(itertools.islice(rows, 1 << 16)):
+    while some := list(itertools.islice(rows, FILES)):
         arrays = [pa.array(column, field.type) for column, field in zip(zip(*some, strict=True), LISTING, strict=True)]
-        batches.append(pa.record_batch(arrays, schema=LISTING))
-    return pa.Table.from_batches(batches, LISTING)
-
-
-def _walk(folder: str) -> Iterator[tuple[str, dict]]:
-    """Files under a local folder, many times as fast as fsspec. Links are followed: to files, and to each folder that
-    has not been walked yet, once all others have been, so that a folder within has its own name and not a link's.
-    """
-    walked, links = set(), [folder]
-    while links:
-        folders, links = sorted(links, reverse=True), []
-        while folders:
-            folder = folders.pop()
-            found = os.stat(folder)
-            if (found.st_dev, found.st_ino) in walked:
-                continue
-            walked.add((found.st_dev, found.st_ino))
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    elif entry.is_symlink() and os.path.isdir(entry.path):
-                        links.append(entry.path)
-                    else:
-                        yield _file(entry.path)
-
-
-def _file(path: str) -> tuple[str, dict]:
-    """What is to be known of a local file, or of a link that leads nowhere: that is accounted for too."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        gone = isinstance(error, FileNotFoundError) and not os.path.islink(path)
-        return path, {"type": "gone" if gone else "file", "size": 0}
-    kind = "file" if stat.S_ISREG(found.st_mode) else "other"
-    return path, {"type": kind, "size": found.st_size, "mtime": found.st_mtime}
+        yield pa.table(arrays, schema=LISTING)
 
 
 def _is_glob(path: str) -> bool:
@@ -183,7 +158,7 @@ def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
     return path.endswith((".txt", ".csv"))
 
 
-def _listed(fs: fsspec.AbstractFileSystem, path: str) -> pa.Table:
+def _listed(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[pa.Table]:
     """The files that a list names: a line each (.txt), or the column ``uri`` or else the first one (.csv, .parquet).
 
     A relative name is relative to the list. What does not exist is listed too, so that it is accounted for; what is
@@ -209,7 +184,7 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> pa.Table:
         return os.fsencode(uri), os.fsencode(inside), version, size
 
     with ThreadPoolExecutor(32) as threads:  # an object store answers each question in milliseconds, not microseconds
-        return _table(iter(threads.map(entry, places.items())))
+        yield from _tables(iter(threads.map(entry, places.items())))
 
 
 def _named(table: pa.Table, path: str) -> list[str | None]:

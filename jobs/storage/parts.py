@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from jobs.cli import UsageError
 
-_DIGITS = 12  # hexadecimal ones of an id, by which it belongs to a part
+DIGITS = 12  # hexadecimal ones of an id, by which it belongs to a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,25 @@ class Part:
     def end(self) -> Fraction:
         return Fraction(self.number, self.of)
 
+    @property
+    def least(self) -> str:
+        """Of the ids that can belong to it."""
+        return _least(self.begin)
+
+    @property
+    def beyond(self) -> str:
+        """The least id that is too large for it; empty where none is."""
+        return _least(self.end)
+
     def holds(self, ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """Whether each of these strings belongs to this part; every string belongs to exactly one of N."""
-        first, last = _least(self.begin), _least(self.end)
-        held = pc.greater_equal(ids, first)
-        return pc.and_(held, pc.less(ids, last)) if last else held
+        held = pc.greater_equal(ids, self.least)
+        return pc.and_(held, pc.less(ids, self.beyond)) if self.beyond else held
+
+    def divided(self, count: int) -> "list[Part]":
+        """Into that many."""
+        first = (self.number - 1) * count
+        return [Part(first + place, self.of * count) for place in range(1, count + 1)]
 
     def rows(self, table: pa.Table) -> pa.Table:
         """Those of a table whose ``id`` belongs to it."""
@@ -84,4 +98,4 @@ def cover(parts: list[Part], whole: Part) -> bool:
 
 def _least(share: Fraction) -> str:
     """Of the ids, hexadecimal numbers, the least that lies at this share of them; empty at their beginning and end."""
-    return f"{-int(-share * 16**_DIGITS // 1):0{_DIGITS}x}" if share % 1 else ""
+    return f"{-int(-share * 16**DIGITS // 1):0{DIGITS}x}" if share % 1 else ""

@@ -107,6 +107,17 @@ def test_a_tar_comes_out_as_a_tar_and_again_nothing_is_done(archive, tmp_path, c
     assert (shards(tmp_path / "out"), rows(tmp_path / "out")) == before
 
 
+def test_a_part_of_the_archive_has_whole_shards(archive, tmp_path, capsys):
+    assert run(archive, tmp_path / "whole") == 0
+    capsys.readouterr()
+    for number in (1, 2, 3):
+        assert run(archive, tmp_path / "out", part=f"{number}/3") == 0
+        assert f"part {number}/3: {int(number != 2)} of 2 shards" in capsys.readouterr().out
+    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+    assert [row["id"] for row in rows(tmp_path / "out")] == [row["id"] for row in rows(tmp_path / "whole")]
+    assert run(archive, tmp_path / "out") == 0 and "2 already done" in capsys.readouterr().out
+
+
 def test_a_parquet_set_keeps_its_rows_and_what_fails_is_a_row(tmp_path):
     images = [picture(0, "jpg"), b"garbage", None, picture(1, "png")]
     table = pa.table({"image": pa.array(images, pa.binary()), "label": [4, 3, 2, 1]})

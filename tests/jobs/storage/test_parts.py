@@ -3,6 +3,7 @@ Jobs that share an archive by them make of it what one job does.
 """
 
 import hashlib
+import json
 import threading
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from jobs import cli, colorize
 from jobs.cli import UsageError
-from jobs.coloring import few
+from jobs.coloring import few, inputs
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import source_id
 from jobs.storage.catalog import Catalog
@@ -161,3 +162,47 @@ def test_a_part_is_refused_while_all_is_worked_on(scans, tmp_path):
         run(scans, out, part="1/2", format="parquet")
     with pytest.raises(UsageError, match="--part must be"):
         run(scans, out, part="3/2")
+
+
+def test_what_does_not_fit_into_memory_is_done_in_parts(scans, undivided, tmp_path, capsys, monkeypatch):
+    """Without more parts than that, and with one summary."""
+    monkeypatch.setattr(inputs, "MOST", 4)
+    out = tmp_path / "out"
+    assert run(scans, out, json=True) == cli.SOME_ERRORS
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (
+        found["inputs"] == 10
+        and found["status"] == {"ok": 9, "error": 1, "skipped": 0}
+        and found["kind"] == {"grey": 9}
+    )
+    assert len(found["doubtful"]) == 3 and len(found["reasons"]) == 1 and found["review"] is None
+    assert said.err.count(" of 10 inputs, 0 already done") == 4 and f"by python -m jobs.review {out}" in said.err
+    assert result(out) == result(undivided)
+
+    run(scans, out, dry_run=True)
+    assert "0 to colour (none)" in capsys.readouterr().out
+    decisions = tmp_path / "decisions.csv"
+    decisions.write_text(f"id,decision\n{source_id('sub/0.png')},redo\n{'f' * 32},redo\n")
+    before = result(out)
+    with pytest.raises(UsageError, match="asks to redo 1 photographs"):
+        run(scans, out, only=str(decisions))
+    assert result(out) == before, "nothing was done"
+    decisions.write_text(f"id,decision\n{source_id('sub/0.png')},redo\n{source_id('sub/1.png')},keep\n")
+    run(scans, out, only=str(decisions), dry_run=True)
+    assert "1 to colour (1 to be done again)" in capsys.readouterr().out
+    assert run(scans, out, part="1/2") in (cli.OK, cli.SOME_ERRORS), "a part that is too large in turn"
+    assert "0 will be" not in capsys.readouterr().out
+
+    monkeypatch.setattr(inputs, "MOST", 100)
+    run(scans, out, review=False)
+    assert "10 inputs, 10 already done" in capsys.readouterr().out
+    assert result(out) == result(undivided) and len(list((out / "catalog").iterdir())) == 1
+
+
+def test_parquet_files_hold_photographs_of_several_parts(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "MOST", 6)
+    for _ in range(2):
+        run(scans, tmp_path / "out", format="parquet", review=False)
+        images = pq.read_table(tmp_path / "out/parquet")
+        assert sorted(images["source"].to_pylist()) == sorted(map(str, scans.rglob("sub/*.png")))
