@@ -167,8 +167,13 @@ class Catalog:
 
     @property
     def paths(self) -> list[str]:
-        """Of its files, in the order in which they were written."""
+        """Of its files but those of shards, in the order in which they were written."""
         return [file.path for file in self._files()]
+
+    @property
+    def shards(self) -> list[str]:
+        """The paths of its files of shards."""
+        return [file.path for file in self._shards()]
 
     def compact(self) -> None:
         """Leave one file with one row per input. Of a part that is one of its own; a file that others have a share in

@@ -1,7 +1,6 @@
 """The catalogue of more photographs than memory holds: its current rows in portions, and a few of them by place."""
 
 import hashlib
-import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,6 @@ from jobs.storage.catalog import SCHEMA, Catalog, complete
 PORTION = 1 << 16  # rows
 SMALL = 8 << 20  # bytes of a file that is fetched at once, while those before it are looked at
 AHEAD = 16  # of these
-_SHARD = re.compile(r"/shard-[0-9a-f]{32}\.parquet$")  # all rows of one, and no other file has any of it
 FILE = 1 << 32  # a row's place is its number in its file, and this many times the file's number
 
 
@@ -27,14 +25,14 @@ class CatalogStream:
 
     def __init__(self, catalog: Catalog):
         self.catalog = catalog
-        shards = [path for path in catalog.place.files("catalog") if _SHARD.search(path)]
-        self.paths = [*catalog.paths, *shards]
+        parts, shards = catalog.paths, catalog.shards
+        self.paths = [*parts, *shards]
         found = {path: catalog.place.fs.info(path) for path in self.paths}
         self._sizes = [found[path]["size"] for path in self.paths]
         stamps = [(path, *map(found[path].get, ("ETag", "LastModified", "mtime"))) for path in shards]
         self.state = hashlib.sha256(f"{catalog.state} {stamps}".encode()).hexdigest()
         """Another one whenever rows were added or replaced."""
-        self._superseded = self._find_superseded()
+        self._superseded = self._find_superseded(range(len(parts)))
 
     def more_than(self, count: int) -> bool:
         """Whether there are more current rows than ``count``."""
@@ -81,9 +79,8 @@ class CatalogStream:
                 first += rows
         return pa.concat_tables(found)
 
-    def _find_superseded(self) -> dict[int, np.ndarray]:
-        """Numbers of rows, by their file, that have another one of the same id in a later file."""
-        files = [number for number, path in enumerate(self.paths) if not _SHARD.search(path)]
+    def _find_superseded(self, files: range) -> dict[int, np.ndarray]:
+        """Numbers of rows, by their file, that have another one of the same id in a later one of these files."""
         if len(files) < 2:
             return {}
         keys, places = [], []
@@ -96,7 +93,7 @@ class CatalogStream:
         gone = np.sort(place[~newest])
         return {number: np.array([*some]) % FILE for number, some in groupby(gone.tolist(), _file_of)}
 
-    def _portions(self, files: list[int] | range, columns: list[str]) -> Iterator[tuple[int, int, pa.Table]]:
+    def _portions(self, files: range, columns: list[str]) -> Iterator[tuple[int, int, pa.Table]]:
         """Of these files: a file's number, that of a portion's first row in it, and the portion."""
         with ThreadPoolExecutor(AHEAD) as threads:
             waiting: deque[tuple[int, Future[pa.Table] | None]] = deque()
