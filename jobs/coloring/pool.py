@@ -78,7 +78,10 @@ def dataset(todo: pa.Table, job: Job, actors: Pool) -> "ray.data.Dataset":
     size = 1 if job.sharded else _batch_size(todo, job.format, actors.least)
     told = replace(job, threads=actors.threads, on_gpu=actors.gpus > 0, weights=ray.put(job.weights_file))
     # Not from_arrow, which runs a task for each block: seconds, and tens of kilobytes of the driver's memory each.
-    return ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)]).map_batches(
+    blocks = ray.data.from_blocks([inputs.slice(i, size) for i in range(0, len(inputs), size)])
+    if job.sharded:
+        blocks.context.target_max_block_size = 1  # byte: a report on the way is not to wait for others
+    return blocks.map_batches(
         worker,
         batch_size=size,  # of each block; with GPUs Ray insists on a number
         batch_format="pyarrow",

@@ -41,7 +41,9 @@ REPORT = pa.schema(
         ("unstored", pa.string()),  # why OUTPUT does not hold the shard, where it could not be written
     ]
 )
-"""What a worker says of a shard on its way through it."""
+"""What a worker says of a shard on its way through it: the same reports whenever it goes through it, but for times."""
+# About half a minute's work, since Ray takes 60 ms for each report, and the driver 3 KB of memory.
+REPORTED_BYTES, REPORTED_PHOTOGRAPHS = 128 << 20, 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,8 @@ class Shard:
     asked: Asked
     output: str
     """What is made of it."""
-    id: str = ""
-    kind: str | None = None
+    id: str
+    unreported: "Unreported" = field(default_factory=lambda: Unreported())
     deadly: list[str] = field(default_factory=list)
     """Photographs that processes have died with."""
 
@@ -77,8 +79,32 @@ class Shard:
     def footer(self) -> Footer:
         return Footer(files.printable(self.path), files.printable(self.uri), self.version)
 
-    def report(self, **values) -> pa.Table:
-        return pa.Table.from_pylist([{"shard": self.id, "done": True, "bytes": 0} | values], REPORT)
+    def report(self, done: bool = True, unstored: str | None = None) -> pa.Table:
+        """Of what has not been reported yet."""
+        some, self.unreported = self.unreported, Unreported()
+        said = {"shard": self.id, "done": done, "unstored": unstored, "bytes": some.size, **some.counts}
+        return pa.Table.from_pylist([said | {"first": some.first, "last": some.last}], REPORT)
+
+
+@dataclass(slots=True)
+class Unreported:
+    """Photographs that have been gone through since the last report."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    size: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @property
+    def is_much(self) -> bool:
+        return self.size > REPORTED_BYTES or self.counts.total() >= REPORTED_PHOTOGRAPHS
+
+    def add(self, rows: list[dict], size: int) -> None:
+        self.counts.update(row["status"] for row in rows)
+        self.size += size
+        times = [row["finished_at"] for row in rows] + [time for time in (self.first, self.last) if time]
+        if times:
+            self.first, self.last = min(times), max(times)
 
 
 class ShardActor(Pipeline):
@@ -124,21 +150,22 @@ class ShardActor(Pipeline):
             rows = stack.enter_context(ShardRows(self.job.output, shard.id, shard.footer))
             with shards.ShardWriter(shard.output, like=opened) as writer:
                 portions = iter(opened)
-                while report := self._portion(shard, portions, past, writer, rows):
-                    yield report
+                while self._portion(shard, portions, past, writer, rows):
+                    if shard.unreported.is_much:
+                        yield shard.report(done=False)
                 if self.job.hold and (reason := preflight.missing(self.job.output, self.job.hold)):
                     raise JobFailed(f"another job has taken {self.job.output} ({reason}): it goes on there")
             files.settle(self.job.output)  # before the catalogue says that it is there
             rows.footer.seconds = time.monotonic() - started
         yield shard.report()
 
-    def _portion(self, shard: Shard, portions: Iterator, past: Before, writer, rows: ShardRows) -> pa.Table | None:
-        """Take one from its shard to where it belongs; None at the end."""
+    def _portion(self, shard: Shard, portions: Iterator, past: Before, writer, rows: ShardRows) -> bool:
+        """Take one from its shard to where it belongs, if there is one."""
         with self.file_room.reserve(PORTION_BYTES):
             with self.deaths.counted([shard.id]), _reading():
                 portion = next(portions, None)
             if portion is None:
-                return None
+                return False
             scans = [self._of_shard(shard, photograph) for photograph in portion.photographs]
             size = sum(scan.size for scan in scans)
             self._done_before(shard, scans, past.take(len(scans)))
@@ -159,10 +186,8 @@ class ShardActor(Pipeline):
                 thumbnails.keep(self.job.output, made)
         for scan in fresh:
             self.telemetry.done(scan.row)
-        finished = [scan.row["finished_at"] for scan in scans]
-        counts = Counter(scan.row["status"] for scan in scans)
-        when = {"first": min(finished), "last": max(finished)} if finished else {}
-        return shard.report(done=False, bytes=size, **when, **counts)
+        shard.unreported.add([scan.row for scan in scans], size)
+        return True
 
     def _of_shard(self, shard: Shard, photograph: shards.Photograph) -> Scan:
         data = photograph.data or b""
@@ -223,7 +248,9 @@ class ShardActor(Pipeline):
                 rows.add([row], ["png"])
         except OSError as error:
             return shard.report(unstored=f"{self.job.output} cannot be written to ({error})")
-        return shard.report(error=1, first=row["finished_at"], last=row["finished_at"])
+        shard.unreported = Unreported()  # it has one row, whatever was gone through
+        shard.unreported.add([row], 0)
+        return shard.report()
 
 
 def output_of(output: str, path: str) -> str:
