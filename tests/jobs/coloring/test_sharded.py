@@ -319,3 +319,11 @@ def test_other_commands_know_shards(tmp_path, archive, capsys):
     assert (tmp_path / "back/00000.tar/00.jpg").read_bytes() == read_tar(archive / "00000.tar")["00.jpg"]
     with pytest.raises(UsageError, match="holds shards, in which pictures have no address"):
         iiif.write(str(output), "http://a.example/x", "http://a.example/y")
+
+
+def test_through_ray_the_same_bytes(ray_local, tmp_path, archive, monkeypatch):
+    assert run(archive, tmp_path / "beside") == 0
+    monkeypatch.setattr(few, "are", lambda todo, config: False)
+    assert run(archive, tmp_path / "ray", actors="2") == 0
+    assert shards(tmp_path / "ray") == shards(tmp_path / "beside")
+    assert [row["id"] for row in rows(tmp_path / "ray")] == [row["id"] for row in rows(tmp_path / "beside")]
