@@ -54,11 +54,11 @@ class SimulationConfig:
 def main(config: Annotated[SimulationConfig, OPTIONS] = SimulationConfig()) -> None:  # noqa: B008
     with tempfile.TemporaryDirectory() as folder:
         scans, output, weights = (Path(folder, name) for name in ("scans", "out", "tiny.safetensors"))
-        pictures = _pictures()
+        some = pictures()
         if config.shards:
-            _make_shards(scans, pictures, config.photographs, config.shards, config.kind)
+            make_shards(scans, some, config.photographs, config.shards, config.kind)
         else:
-            _make(scans, pictures, config.photographs)
+            make(scans, some, config.photographs)
         colorizer = Colorizer.load("resnet18", "cpu")
         colorizer.input_side = 32
         weights.write_bytes(colorizer.pack())
@@ -90,13 +90,13 @@ def _watched(command: list[str]) -> tuple[dict, float, np.ndarray]:
     return json.loads(job.stdout.read()), time.time() - began, np.array(memory).T
 
 
-def _pictures() -> list[bytes]:
+def pictures() -> list[bytes]:
     with tempfile.TemporaryDirectory() as some:
         distinct = [cv2.imread(str(file)) for file in make_scans(Path(some, "a"), 64, 48, DISTINCT)]
     return [cv2.imencode(".jpg", scan[..., 0], [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes() for scan in distinct]
 
 
-def _make(folder: Path, pictures: list[bytes], count: int) -> None:
+def make(folder: Path, pictures: list[bytes], count: int) -> None:
     for i in range(count):
         if i % FOLDER == 0:
             Path(folder, f"box-{i // FOLDER:04d}").mkdir(parents=True)
@@ -105,7 +105,7 @@ def _make(folder: Path, pictures: list[bytes], count: int) -> None:
     print(f"{count:,} photographs of {np.mean([len(data) for data in pictures]):,.0f} bytes", flush=True)
 
 
-def _make_shards(folder: Path, pictures: list[bytes], count: int, shards: int, kind: str) -> None:
+def make_shards(folder: Path, pictures: list[bytes], count: int, shards: int, kind: str) -> None:
     folder.mkdir()
     for shard in range(shards):
         numbers = range(count * shard // shards, count * (shard + 1) // shards)
