@@ -66,14 +66,19 @@ class Deaths:
     @contextlib.contextmanager
     def counted(self, ids: list[str]) -> Iterator[None]:
         """Around an attempt with these."""
-        path = f"{self.prefix}{WORKING}{uuid.uuid4().hex}"
-        with open(path, "xb") as file:
+        name = uuid.uuid4().hex
+        begun, path = f"{self.prefix}{name}", f"{self.prefix}{WORKING}{name}"
+        with open(begun, "xb") as file:
             _lock(file)
             file.write("\n".join(ids).encode())
             file.flush()
-            yield
-            with contextlib.suppress(FileNotFoundError):
+            os.rename(begun, path)  # only now, or others might take it for what a process has left
+            try:
+                yield
+            except Exception:  # which it outlives
                 os.remove(path)
+                raise
+            os.remove(path)
         for id in ids:
             self.forget(id)
 

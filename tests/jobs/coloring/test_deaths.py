@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs.coloring.deaths import Deaths
 from jobs.machine import scratch
 
@@ -31,6 +33,8 @@ def test_an_attempt_counts_once_its_process_has_ended():
     """However it ends; while it lives, what it works on is nobody's death."""
     run = f"deaths-{os.getpid()}"
     code = f"""
+import pytest
+
 from jobs.coloring.deaths import Deaths
 with Deaths({run!r}).counted(["a", "b"]):
     print("working", flush=True)
@@ -49,3 +53,11 @@ with Deaths({run!r}).counted(["a", "b"]):
     assert (deaths.count("a"), Deaths(run).count("b")) == (0, 2), "what went well is forgotten"
     deaths.forget("b")
     assert not list(Path(scratch.folder()).glob(f"{run}-*"))
+
+
+def test_an_attempt_that_fails_without_its_process_is_nobodys_death():
+    run = f"deaths-{os.getpid()}"
+    deaths = Deaths(run)
+    with pytest.raises(ZeroDivisionError), deaths.counted(["a"]):
+        raise ZeroDivisionError
+    assert Deaths(run).count("a") == 0 and not list(Path(scratch.folder()).glob(f"{run}-*"))
