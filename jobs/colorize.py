@@ -77,8 +77,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
                 print(f"error: {end}", file=sys.stderr)
                 return cli.FAILED
             ends.append(end)
-        paged = part == WHOLE and len(ends) == 1
-        address = _review(job.output, out) if config.review and paged else None
+        address = _review(job.output, out) if config.review and part == WHOLE else None
     seconds = time.monotonic() - started
     found = together([end.summary for end in ends]) if len(ends) > 1 else ends[0].summary
     busy = sum(end.coloured / end.rate for end in ends if end.rate)
@@ -88,8 +87,8 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
     print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
         print(f"review:      {address}", file=out)
-    elif config.review and not paged:
-        print(f"review:      when all is done, by python -m jobs.review {job.output}", file=out)
+    elif config.review and part != WHOLE:
+        print(f"review:      when all parts are done, by python -m jobs.review {job.output}", file=out)
     if config.json:
         found |= {"inputs": sum(end.total for end in ends), "already_done": sum(end.done for end in ends)}
         found |= {"seconds": seconds, "photographs_per_second": rate, "model": weights.model}

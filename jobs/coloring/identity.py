@@ -49,10 +49,13 @@ def told_apart(files: pa.Table, format: Format, folds_case: bool, folders: set[b
     The files have ids, and are all of a part's. ``folders`` are those of the whole archive that are ``like_outputs``.
     ``folds_case`` says whether OUTPUT's file system takes a.png and A.png for the same file: then parts do not do.
     """
-    raw, paths, keys = files["path"], [], []
+    raw, keys = files["path"], []
+    paths: list[pa.Array] = []
     for begin in range(0, len(files), CHUNK):
-        some = [_normal(path) for path in raw.slice(begin, CHUNK).to_pylist()]
-        paths.append(pa.array(some, pa.large_binary()))
+        listed = raw.slice(begin, CHUNK)
+        names = listed.to_pylist()
+        some = [*map(_normal, names)]
+        paths += listed.chunks if some == names else [pa.array(some, pa.large_binary())]  # nearly always as they are
         if folds_case:
             keys.append(pa.array([source_id(path.lower()) for path in some], pa.string()))
     table = files.set_column(files.schema.get_field_index("path"), "path", pa.chunked_array(paths, pa.large_binary()))

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -113,21 +114,28 @@ class Catalog:
     def _tables(self, columns: list[str]) -> list[pa.Table]:
         for attempt in range(5):
             try:
-                return [self.part.rows(self._table(file, columns)) for file in self._files()]
+                return [self._table(file, columns, self.part) for file in self._files()]
             except FileNotFoundError:  # a job has compacted the catalogue since it was listed
                 if attempt == 4:
                     raise
         raise AssertionError("unreachable")
 
-    def _table(self, file: "_File", columns: list[str]) -> pa.Table:
+    def _table(self, file: "_File", columns: list[str], part: Part = WHOLE) -> pa.Table:
+        """A file's rows of a part; of a larger file no more than a row group of others is in memory."""
         data = self.place.fs.cat_file(file.path)
         try:
             if file.digest and not is_content(file.digest)(data):
                 raise ValueError("its content does not fit its name")
             there = pq.read_schema(pa.BufferReader(data)).names  # an earlier version wrote fewer columns
             few = [name for name in _FEW_VALUES if name in there]
-            table = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
-            return complete(table.read([name for name in columns if name in there]), columns)
+            opened, names = (
+                pq.ParquetFile(pa.BufferReader(data), read_dictionary=few),
+                [c for c in columns if c in there],
+            )
+            if part.covers(file.part):
+                return complete(opened.read(names), columns)
+            groups = (opened.read_row_group(group, names) for group in range(opened.num_row_groups))
+            return pa.concat_tables([part.rows(complete(group, columns)) for group in groups])
         except (ValueError, OSError, KeyError, pa.ArrowException) as error:
             raise self.damage(file.path, error) from error
 
@@ -174,6 +182,12 @@ class Catalog:
     def shards(self) -> list[str]:
         """The paths of its files of shards."""
         return [file.path for file in self._shards()]
+
+    @property
+    def is_disjoint(self) -> bool:
+        """Whether no two of its files have a share in the same part, so that no row supersedes another."""
+        parts = sorted((file.part for file in self._files()), key=lambda part: part.begin)
+        return all(one.end <= other.begin for one, other in pairwise(parts))
 
     def compact(self) -> None:
         """Leave one file with one row per input. Of a part that is one of its own; a file that others have a share in

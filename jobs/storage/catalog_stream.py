@@ -81,7 +81,7 @@ class CatalogStream:
 
     def _find_superseded(self, files: range) -> dict[int, np.ndarray]:
         """Numbers of rows, by their file, that have another one of the same id in a later one of these files."""
-        if len(files) < 2:
+        if self.catalog.is_disjoint:
             return {}
         keys, places = [], []
         for number, first, rows in self._portions(files, ["id"]):

@@ -132,6 +132,7 @@ def test_a_part_sees_its_own_rows_and_leaves_those_of_others_alone(tmp_path):
     second.append(rows((HIGH, "ok")))
     assert current(first) == {LOW: "ok"} and current(second) == {HIGH: "ok"}
     assert current(whole) == {LOW: "ok", HIGH: "ok"}, "as one"
+    assert not whole.is_disjoint and not first.is_disjoint
     first.decide({LOW: "keep", HIGH: "reject"})
     assert whole.read(["id", "decision"]).sort_by("id").to_pylist() == [
         {"id": LOW, "decision": "keep"}, {"id": HIGH, "decision": None}
@@ -149,7 +150,7 @@ def test_the_last_part_removes_what_all_had_a_share_in(tmp_path):
         assert "part-00000000000000000001" in names(tmp_path)
         catalog.compact()
     assert [name.partition("-")[2][20:] for name in names(tmp_path)] == [f"-{n}of4-all" for n in (1, 2, 3, 4)]
-    assert current(whole) == {LOW: "ok", HIGH: "error"}
+    assert current(whole) == {LOW: "ok", HIGH: "error"} and whole.is_disjoint
     found = pq.read_table(tmp_path / "catalog").sort_by("id").to_pylist()
     assert [row["status"] for row in found] == ["ok", "error"], "readers of the bare files see one row per input"
     before = names(tmp_path)

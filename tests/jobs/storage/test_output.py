@@ -93,16 +93,18 @@ def test_of_two_that_start_at_once_one_works(place):
         assert not place.fs.exists(f"{place.root}/{LEASE}")
 
 
-def test_a_killed_job_holds_nothing(tmp_path):
+@pytest.mark.parametrize("part", [WHOLE, Part(3, 16)])
+def test_a_killed_job_holds_nothing(tmp_path, part):
     code = f"""
 import os, signal
 from jobs.storage.output import Place
-with Place({str(tmp_path / "out")!r}).claim("archive", "/a"):
+from jobs.storage.parts import Part
+with Place({str(tmp_path / "out")!r}).claim("archive", "/a", part={part!r}):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", code])
     place = Place(str(tmp_path / "out"))
-    assert place.fs.exists(f"{place.root}/{LEASE}")
+    assert [path for path in place.files("") if LEASE in path]
     started = time.monotonic()
     with place.claim("archive", "/a"):
         assert time.monotonic() - started < output.DEAD, "on the same machine that is known at once"
