@@ -6,6 +6,7 @@ The store is moto's, on this machine, which counts what it is asked. A job in wh
 counted as well. Photographs are small, so that a shard takes as many requests as its few megabytes do.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -59,42 +61,56 @@ class Counted(DomainDispatcherApplication):
 
 
 def main(config: Annotated[RequestsConfig, OPTIONS] = RequestsConfig()) -> None:  # noqa: B008
+    some = pictures()
+    table = Table()
+    for heading in ("layout", "job", *KINDS, "of 1,000 photographs", "photographs/s"):
+        table.add_column(heading, justify="left" if heading in ("layout", "job") else "right")
+    with counting():
+        for layout in ("files", "parquet", "webdataset"):
+            scans = store(layout, some, config.photographs, config.shards)
+            for job in ("coloured", "already done"):
+                asked, rate = counted(scans, config.photographs)
+                each = asked.total() / config.photographs * 1000
+                counts = (f"{asked[kind]:,}" for kind in KINDS)
+                table.add_row(layout, job, *counts, f"{each:,.0f}", f"{rate:.0f}" if rate else "")
+    Console(width=120).print(table)
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[None]:
+    """A store on this machine that counts, which the environment leads to."""
     threaded_moto_server.DomainDispatcherApplication = Counted
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     os.environ.update(ENVIRONMENT | {"AWS_ENDPOINT_URL_S3": f"http://{host}:{port}"})
-    store = fsspec.filesystem("s3")
-    store.mkdir("archive")
-    some = pictures()
-    table = Table()
-    for heading in ("layout", "job", *KINDS, "of 1,000 photographs", "photographs/s"):
-        table.add_column(heading, justify="left" if heading in ("layout", "job") else "right")
-    with tempfile.TemporaryDirectory() as folder:
-        for layout in ("files", "parquet", "webdataset"):
-            scans = Path(folder, layout)
-            if layout == "files":
-                make(scans, some, config.photographs)
-            else:
-                make_shards(scans, some, config.photographs, config.shards, layout)
-            store.put(str(scans), f"archive/{layout}", recursive=True)
-            for job in ("coloured", "already done"):
-                table.add_row(layout, job, *_counted(layout, config.photographs))
+    fsspec.filesystem("s3").mkdir("archive")
+    yield
     server.stop()
-    Console(width=120).print(table)
 
 
-def _counted(layout: str, photographs: int) -> list[str]:
-    command = [sys.executable, "-m", "jobs.colorize", f"s3://archive/{layout}", f"s3://archive/{layout}-colour"]
+def store(layout: str, pictures: list[bytes], photographs: int, shards: int) -> str:
+    """Put an archive into the store; its URI."""
+    uri = f"s3://archive/{layout}-{photographs}-{shards}"
+    with tempfile.TemporaryDirectory() as folder:
+        scans = Path(folder, layout)
+        if layout == "files":
+            make(scans, pictures, photographs)
+        else:
+            make_shards(scans, pictures, photographs, shards, layout)
+        fsspec.filesystem("s3").put(str(scans), uri.removeprefix("s3://"), recursive=True)
+    return uri
+
+
+def counted(scans: str, photographs: int) -> tuple[Counter[str], float | None]:
+    """What a job over them asks, by ``KINDS``, and the photographs that it does in a second."""
+    command = [sys.executable, "-m", "jobs.colorize", scans, f"{scans}-colour", "--json", "--no-review"]
     Counted.asked.clear()
-    command += ["--json", "--no-review"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     said, asked = json.loads(done.stdout), Counter(Counted.asked)
     assert said["status"]["ok"] == photographs, said
-    rate = said["photographs_per_second"]
-    each = asked.total() / photographs * 1000
-    return [*(f"{asked[kind]:,}" for kind in KINDS), f"{each:,.0f}", f"{rate:.0f}" if rate else ""]
+    return asked, said["photographs_per_second"]
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def make(folder: Path, pictures: list[bytes], count: int) -> None:
         if i % FOLDER == 0:
             Path(folder, f"box-{i // FOLDER:04d}").mkdir(parents=True)
         with open(os.path.join(folder, f"box-{i // FOLDER:04d}", f"{i:06d}.jpg"), "wb") as file:
-            file.write(pictures[i % DISTINCT])
+            file.write(pictures[i % len(pictures)])
     print(f"{count:,} photographs of {np.mean([len(data) for data in pictures]):,.0f} bytes", flush=True)
 
 
@@ -110,14 +110,14 @@ def make_shards(folder: Path, pictures: list[bytes], count: int, shards: int, ki
     for shard in range(shards):
         numbers = range(count * shard // shards, count * (shard + 1) // shards)
         if kind == "parquet":
-            images = [{"bytes": pictures[i % DISTINCT], "path": f"{i:09d}.jpg"} for i in numbers]
+            images = [{"bytes": pictures[i % len(pictures)], "path": f"{i:09d}.jpg"} for i in numbers]
             pq.write_table(pa.table({"image": images, "number": [*numbers]}), folder / f"{shard:05d}.parquet")
             continue
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
             for i in numbers:
                 member = tarfile.TarInfo(f"{i:09d}.jpg")
-                member.size = len(pictures[i % DISTINCT])
-                archive.addfile(member, io.BytesIO(pictures[i % DISTINCT]))
+                member.size = len(pictures[i % len(pictures)])
+                archive.addfile(member, io.BytesIO(pictures[i % len(pictures)]))
     size = np.mean([len(data) for data in pictures])
     print(f"{count:,} photographs of {size:,.0f} bytes in {shards:,} shards ({kind})", flush=True)
 
