@@ -24,6 +24,8 @@ class Step:
     """When, in any order; the first and the last are enough."""
     work: int
     """Their part of a job's total."""
+    carried: int = 0
+    """Of them, those that were complete before and took no time."""
 
     @classmethod
     def of_rows(cls, rows: pa.Table) -> "Step":
@@ -42,6 +44,7 @@ class Progress:
     def __init__(self, total: int, out: TextIO, in_bytes: bool = False):
         self.total, self.out, self.in_bytes = total, out, in_bytes
         self.counts: Counter[str] = Counter()  # of each status
+        self.carried = 0
         self.done = 0  # of the total
         self.finished: list[datetime] = []  # the first and the last time
         self.shown = time.monotonic()
@@ -67,10 +70,11 @@ class Progress:
         """Photographs per second."""
         if not self.finished or self.finished[0] == self.finished[1]:
             return None
-        return (self.counts.total() - 1) / (self.finished[1] - self.finished[0]).total_seconds()
+        return (self.counts.total() - self.carried - 1) / (self.finished[1] - self.finished[0]).total_seconds()
 
     def advance(self, step: Step) -> None:
         self.counts.update(step.counts)
+        self.carried += step.carried
         if times := [*self.finished, *step.finished]:
             self.finished = [min(times), max(times)]
         self.done = min(self.total, self.done + step.work)

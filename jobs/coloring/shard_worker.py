@@ -36,6 +36,7 @@ REPORT = pa.schema(
         ("ok", pa.int64()),
         ("error", pa.int64()),
         ("skipped", pa.int64()),
+        ("carried", pa.int64()),  # of all these, those that were taken over as they were
         ("first", pa.timestamp("us", "UTC")),
         ("last", pa.timestamp("us", "UTC")),  # when photographs were finished
         ("unstored", pa.string()),  # why OUTPUT does not hold the shard, where it could not be written
@@ -83,6 +84,7 @@ class Shard:
         """Of what has not been reported yet."""
         some, self.unreported = self.unreported, Unreported()
         said = {"shard": self.id, "done": done, "unstored": unstored, "bytes": some.size, **some.counts}
+        said["carried"] = some.carried
         return pa.Table.from_pylist([said | {"first": some.first, "last": some.last}], REPORT)
 
 
@@ -91,6 +93,7 @@ class Unreported:
     """Photographs that have been gone through since the last report."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    carried: int = 0
     size: int = 0
     first: datetime | None = None
     last: datetime | None = None
@@ -99,8 +102,10 @@ class Unreported:
     def is_much(self) -> bool:
         return self.size > REPORTED_BYTES or self.counts.total() >= REPORTED_PHOTOGRAPHS
 
-    def add(self, rows: list[dict], size: int) -> None:
-        self.counts.update(row["status"] for row in rows)
+    def add(self, rows: list[dict], size: int, carried: list[dict] | None = None) -> None:
+        """Rows of the catalogue: those that are new, and those that were there before."""
+        self.counts.update(row["status"] for row in [*rows, *(carried or [])])
+        self.carried += len(carried or [])
         self.size += size
         times = [row["finished_at"] for row in rows] + [time for time in (self.first, self.last) if time]
         if times:
@@ -187,7 +192,7 @@ class ShardActor(Pipeline):
                 thumbnails.keep(self.job.output, made)
         for scan in fresh:
             self.telemetry.done(scan.row)
-        shard.unreported.add([scan.row for scan in scans], size)
+        shard.unreported.add([scan.row for scan in fresh], size, [scan.row for scan in scans if scan.carried])
         return True
 
     def _of_shard(self, shard: Shard, photograph: shards.Photograph) -> Scan:

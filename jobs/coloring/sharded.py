@@ -105,7 +105,7 @@ class Shards(Work):
         """``beside`` are other files of SOURCE."""
         super().__init__(share, job, config, place)
         if beside:
-            self.noun = f"shards ({beside:,} other files beside them are left alone)"
+            self.noun = f"shards ({beside:,} other {'file is' if beside == 1 else 'files are'} left alone)"
         self.said = decisions.read(config.only) if config.only else None
         self._redo: dict[str, list[str]] = {}
         if self.said:
@@ -226,7 +226,7 @@ class Shards(Work):
     def take(self, rows: pa.Table) -> Step:
         """Reports. With the last one of a shard all of it is done, whatever else than photographs it holds."""
         counts: Counter[str] = Counter()
-        times, work = [], 0
+        times, work, carried = [], 0, 0
         for report in rows.to_pylist():
             counts.update({status: report[status] or 0 for status in ("ok", "error", "skipped")})
             times += [report[name] for name in ("first", "last") if report[name]]
@@ -234,9 +234,10 @@ class Shards(Work):
             gone = left if report["done"] else min(left, report["bytes"])
             self._left[report["shard"]] -= gone
             work += gone
+            carried += report["carried"] or 0
             if report["unstored"]:
                 self._lost.append(report["unstored"])
-        return Step(counts, times, work)
+        return Step(counts, times, work, carried)
 
     @property
     def unstored(self) -> str | None:
