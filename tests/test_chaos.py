@@ -110,7 +110,7 @@ def test_workers_killed_again_and_again(scans, undisturbed, tmp_path):
 
 def _workers(driver: int) -> list[int]:
     """The worker processes that colour for a driver; Ray starts them through a process of its own."""
-    return [pid for pid in _processes("ColorizeActor") if _parent(_parent(pid)) == driver]
+    return [pid for pid in _processes("Actor)") if _parent(_parent(pid)) == driver]
 
 
 def _processes(name: str) -> list[int]:

@@ -124,6 +124,9 @@ class ShardRows:
                 self._flush()
                 self._writer.add_key_value_metadata({KEY: self.footer.json().encode()})
                 self._writer.close()
+            else:
+                with contextlib.suppress(Exception):
+                    self._writer.close()  # or it would later, when its file is gone
         except BaseException as failure:
             self._held.__exit__(type(failure), failure, failure.__traceback__)
             raise

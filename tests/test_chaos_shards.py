@@ -1,0 +1,112 @@
+"""Jobs over shards whose driver, workers or nodes are killed, over and over: `make chaos`, minutes each."""
+
+import os
+import random
+import signal
+import subprocess
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from skimage import data
+
+from tests.test_chaos import _workers, command, leftovers
+
+pytestmark = pytest.mark.chaos
+
+SHARDS, EACH, DRIVER_KILLS, WORKER_KILLS = 30, 9, 10, 5
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """Shards of three sizes; a photograph in each is cut short."""
+    folder = tmp_path_factory.mktemp("archive")
+    pictures = [getattr(data, name)() for name in ("camera", "coins", "moon")]
+    for shard in range(SHARDS):
+        with tarfile.open(folder / f"{shard:02d}.tar", "w") as archive:
+            for i in range(EACH + 5 * (shard % 3)):
+                file = folder / f"{shard:02d}-{i:02d}.{'jpg' if i % 2 else 'png'}"
+                Image.fromarray(pictures[i % 3][i:, : 160 + shard]).save(file)
+                if i == 7:
+                    os.truncate(file, 500)
+                archive.add(file, file.name)
+                file.unlink()
+    return folder
+
+
+def made(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(output.glob("shards/*.tar"))}
+
+
+def done(output: Path) -> int:
+    return len(list(output.glob("catalog/shard-*.parquet")))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(archive, tmp_path_factory) -> dict[str, bytes]:
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert subprocess.run(command(archive, output, "--actors", "1")).returncode == 3
+    return made(output)
+
+
+def check(output: Path, undisturbed: dict[str, bytes]) -> None:
+    rows = pq.read_table(output / "catalog", columns=["id", "status"]).to_pylist()
+    count = sum(EACH + 5 * (shard % 3) for shard in range(SHARDS))
+    assert Counter(row["status"] for row in rows) == {"ok": count - SHARDS, "error": SHARDS}
+    assert len({row["id"] for row in rows}) == count, "none lost, none twice"
+    assert made(output) == undisturbed
+    assert not leftovers(output)
+
+
+def test_a_driver_killed_again_and_again(archive, undisturbed, tmp_path):
+    """At most the shards that its two workers are at are done twice."""
+    rng, output = random.Random(0), tmp_path / "out"
+    job = command(archive, output, "--actors", "2")
+    for kill in range(DRIVER_KILLS):
+        process = subprocess.Popen(job, start_new_session=True, stdout=subprocess.DEVNULL)
+        before = done(output)
+        while process.poll() is None and not (kill % 3 == 0 and _workers(process.pid)) and done(output) == before:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.3)
+        assert process.poll() is None, f"kill {kill + 1}: the job ended by itself"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        print(f"kill {kill + 1}: {done(output)} shards done")
+    assert subprocess.run(job).returncode == 3
+    check(output, undisturbed)
+
+
+def test_workers_killed_again_and_again(archive, undisturbed, tmp_path):
+    process = subprocess.Popen(command(archive, tmp_path / "out", "--actors", "2"))
+    rng, kills = random.Random(1), 0
+    while process.poll() is None and kills < WORKER_KILLS:
+        time.sleep(0.005)
+        workers = _workers(process.pid)
+        if workers and done(tmp_path / "out") > kills * SHARDS // (WORKER_KILLS + 2):
+            time.sleep(rng.random() * 0.5)
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            kills += 1
+    assert process.wait(600) == 3 and kills == WORKER_KILLS
+    check(tmp_path / "out", undisturbed)
+
+
+def test_a_node_leaves(archive, undisturbed, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=2)
+        environment = os.environ | {"RAY_ADDRESS": cluster.address}
+        process = subprocess.Popen(command(archive, tmp_path / "out"), env=environment)
+        while done(tmp_path / "out") < SHARDS // 4:
+            assert process.poll() is None
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+        assert process.wait(600) == 3
+    finally:
+        cluster.shutdown()
+    check(tmp_path / "out", undisturbed)
