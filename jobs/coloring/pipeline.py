@@ -71,6 +71,12 @@ class Pipeline(ABC):
     def _keep(self, scan: Scan) -> None:
         """Encode a photograph in colour, store it, and complete its row."""
 
+    def _keep_thumbnails(self, scans: list[Scan]) -> None:
+        """Those that were made of these, for the review page."""
+        if made := [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]:
+            with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
+                thumbnails.keep(self.job.output, made)
+
     @contextlib.contextmanager
     def _machine_apart(self, scans: list[Scan]) -> Iterator[None]:
         """Around the work on ``scans``: what this machine is at fault for is not theirs. Raises ``JobFailed``."""

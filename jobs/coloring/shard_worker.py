@@ -21,7 +21,6 @@ from jobs.coloring.carrying import Before, Past, before
 from jobs.coloring.job import SUFFIX, container, holding, named, source_id
 from jobs.coloring.pipeline import ATTEMPTS, DeviceError, Pipeline
 from jobs.coloring.scan import Scan
-from jobs.pages import thumbnails
 from jobs.storage import files, shards
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.listing import LISTING
@@ -187,9 +186,7 @@ class ShardActor(Pipeline):
             if scan.picture is not None:
                 scan.row["output"] = files.printable(f"{shard.output}#{name}")
         rows.add([scan.row for scan in scans], [scan.kept for scan in scans])
-        if made := [(scan.row["output_sha256"], scan.thumbnail) for scan in fresh if scan.thumbnail]:
-            with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
-                thumbnails.keep(self.job.output, made)
+        self._keep_thumbnails(fresh)
         for scan in fresh:
             self.telemetry.done(scan.row)
         shard.unreported.add([scan.row for scan in fresh], size, [scan.row for scan in scans if scan.carried])

@@ -23,6 +23,7 @@ from jobs.coloring.work import Work
 from jobs.pages import decisions
 from jobs.pages.review import page
 from jobs.storage import shard_rows, shards
+from jobs.storage.catalog import shard_paths
 from jobs.storage.files import printable, unprintable
 from jobs.storage.output import Lease, Place
 from jobs.storage.parts import WHOLE
@@ -156,7 +157,7 @@ class Shards(Work):
         if self.said:
             for shard, ids in self._within(self.said.decisions).items():
                 shard_rows.decide(self.job.output, shard, {id: self.said.decisions[id] for id in ids})
-        there = shard_rows.paths(self.place)
+        there = shard_paths(self.place)
         for refused in self.refused.to_pylist():
             if refused["id"] not in there:
                 source, path = (printable(os.fsdecode(refused[name])) for name in ("uri", "path"))

@@ -1,6 +1,5 @@
 """What each process of the colouring job does where photographs are files: a row of the catalogue for each."""
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -15,7 +14,6 @@ from colorize_core import photo
 from jobs.coloring.job import Job, named, output_name
 from jobs.coloring.pipeline import Pipeline, neighbours
 from jobs.coloring.scan import NotStored, Scan, sniff
-from jobs.pages import thumbnails
 from jobs.storage import files
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.listing import LISTING
@@ -49,9 +47,7 @@ class ColorizeActor(Pipeline):
                     self._colorize([scan for scan in portion if not scan.failed])
         if self.parquet:
             self.parquet.flush()
-        if made := [(scan.row["output_sha256"], scan.thumbnail) for scan in scans if scan.thumbnail]:
-            with contextlib.suppress(Exception):  # S3's errors are of many kinds; the page makes what is missing
-                thumbnails.keep(self.job.output, made)
+        self._keep_thumbnails(scans)
         files.settle(self.job.output)  # before the rows say that it is there
         for scan in scans:
             self.deaths.forget(scan.id)  # only now: if this process dies after all, its batch is done again

@@ -128,10 +128,8 @@ class Catalog:
                 raise ValueError("its content does not fit its name")
             there = pq.read_schema(pa.BufferReader(data)).names  # an earlier version wrote fewer columns
             few = [name for name in _FEW_VALUES if name in there]
-            opened, names = (
-                pq.ParquetFile(pa.BufferReader(data), read_dictionary=few),
-                [c for c in columns if c in there],
-            )
+            names = [name for name in columns if name in there]
+            opened = pq.ParquetFile(pa.BufferReader(data), read_dictionary=few)
             if part.covers(file.part):
                 return complete(opened.read(names), columns)
             groups = (opened.read_row_group(group, names) for group in range(opened.num_row_groups))
@@ -208,9 +206,8 @@ class Catalog:
 
     def _shards(self) -> list["_File"]:
         """The files of shards, none of which has a row that another one has."""
-        found = {path: _SHARD.search(path) for path in self.place.files("catalog")}
-        ids = {name[1]: path for path, name in found.items() if name}
-        return [_File(ids[id], 0, self.part, True, "") for id in sorted(self.part.among(ids))]
+        paths = shard_paths(self.place)
+        return [_File(paths[id], 0, self.part, True, "") for id in sorted(self.part.among(paths))]
 
     def _files(self, part: Part | None = None) -> list["_File"]:
         """Those with a share in a part, this one's by default, in the order in which they were written; others in the
@@ -249,6 +246,11 @@ def _is_ours(file: _File, data: bytes) -> bool:
     if file.digest:
         return is_content(file.digest)(data)
     return {"id", "source_version", "output_sha256", "settings"} <= set(pq.read_schema(pa.BufferReader(data)).names)
+
+
+def shard_paths(place: Place) -> dict[str, str]:
+    """The files of shards that there are, by their shards' ids."""
+    return {found[1]: path for path in place.files("catalog") if (found := _SHARD.search(path))}
 
 
 def without_details(reason: str) -> str:

@@ -8,7 +8,6 @@ goes by the footers alone, some kilobytes for each shard, however many photograp
 import contextlib
 import heapq
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,9 @@ import pyarrow.parquet as pq
 
 from colorize_core import encoding
 from jobs.storage import files
-from jobs.storage.catalog import SCHEMA, without_details
+from jobs.storage.catalog import SCHEMA, shard_paths, without_details
 from jobs.storage.output import Place
 
-NAME = re.compile(r"/shard-([0-9a-f]{32})\.parquet$")
 KEY = b"colorize"  # of the footer's metadata, in JSON
 TAIL = 64 << 10  # bytes at a file's end that hold most footers
 GROUP = 1 << 14  # rows in a row group
@@ -150,14 +148,9 @@ def uri_of(output: str, id: str) -> str:
     return f"{output}/catalog/shard-{id}.parquet"
 
 
-def paths(place: Place) -> dict[str, str]:
-    """The files that there are, by their shards' ids."""
-    return {found[1]: path for path in place.files("catalog") if (found := NAME.search(path))}
-
-
 def footers(place: Place) -> dict[str, Footer | None]:
     """What there is of all shards, by their ids; None where a file is damaged."""
-    there = paths(place)
+    there = shard_paths(place)
     with ThreadPoolExecutor(THREADS) as threads:
         return dict(zip(there, threads.map(lambda path: footer(place, path), there.values()), strict=True))
 
@@ -183,7 +176,7 @@ def opened(output: str, id: str) -> Iterator[pq.ParquetFile]:
 
 def where(place: Place, ids: Iterable[str]) -> dict[str, list[str]]:
     """The shards that these photographs are in, by the shards' ids. Looks through one file after the other."""
-    wanted, there = pa.array(ids, pa.string()), paths(place)
+    wanted, there = pa.array(ids, pa.string()), shard_paths(place)
 
     def among(path: str) -> list[str]:
         with place.fs.open(path, "rb") as file:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from jobs.cli import UsageError
 from jobs.storage import listing, shard_rows, shards
-from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
 from jobs.storage.files import UNFINISHED, printable, unprintable
 from jobs.storage.output import Place, is_content
 
@@ -77,7 +77,7 @@ def mend(output: str, findings: Findings) -> list[str]:
     if len(missing):
         reason = "its colour photograph is no longer in OUTPUT: the next run makes it again"
         catalog.append(_with(missing, status="error", error=reason, source_version="", output=None))
-    there = shard_rows.paths(place)
+    there = shard_paths(place)
     for shard in shard_rows.where(place, within["id"].to_pylist()):
         place.put_aside(there[shard])  # without it the shard is not done
     if len(gone := findings.gone.filter(pc.invert(_in_shard(findings.gone["source"])))):
