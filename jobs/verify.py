@@ -3,6 +3,7 @@
 python -m jobs.verify OUTPUT [--mend]
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
@@ -40,6 +41,11 @@ def main(config: Annotated[VerifyConfig, cli.OPTIONS]) -> int:
     output = absolute(config.output)
     if not Catalog(output).state:
         raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
+    with Place(output).hold() if config.mend else contextlib.nullcontext():  # or a job could use what it finds unneeded
+        return _verify(config, output)
+
+
+def _verify(config: VerifyConfig, output: str) -> int:
     found = verification.verify(output, config.read_all)
     _say("damaged files of the catalogue", found.damaged)
     _say("colour photographs that are gone, or not what was written", found.missing["output"].to_pylist())
@@ -51,8 +57,7 @@ def main(config: Annotated[VerifyConfig, cli.OPTIONS]) -> int:
     if not config.mend:
         print("--mend mends this")
         return cli.SOME_ERRORS
-    with Place(output).hold():
-        kept = verification.mend(output, found)
+    kept = verification.mend(output, found)
     _say("pictures that do not prove to be ours, and were left alone", kept)
     if found.damaged or len(found.missing):
         source = (Place(output).marker or {}).get("source", "SOURCE")

@@ -29,7 +29,7 @@ def settle(before: pa.Table, catalog: Catalog, place: Place) -> None:
         new = now[old["id"]]
         if new["output"] is None:
             kept.append(old)
-        elif new["output"] != old["output"] and not old["output"].startswith(f"{place.uri}/parquet/"):
+        elif new["output"] != old["output"] and old["output"].startswith(f"{place.uri}/images/"):
             place.remove(place.path_of(old["output"]), is_content(old["output_sha256"]))
     if kept:
         changed = {row["id"]: row for row in kept}

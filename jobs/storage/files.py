@@ -21,6 +21,7 @@ PART = 16 << 20  # bytes of an upload's parts to object stores, of which there m
 UNFINISHED = ".colorize-"
 """What the name of a file begins with while it is written, beside its place; at most one for each place, which the next
 attempt takes over."""
+_UNFINISHED = re.compile(rf"(^|/){re.escape(UNFINISHED)}[0-9a-f]{{16}}$")
 
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "azure")
 _HINTS = {
@@ -184,6 +185,11 @@ def stored(uri: str) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 os.remove(temporary)
             raise
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a file is called as one of ours is while it is written."""
+    return _UNFINISHED.search(path) is not None
 
 
 def _temporary(path: str) -> str:

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 from fsspec.core import url_to_fs
 
 from jobs.cli import UsageError
-from jobs.storage.files import UNFINISHED, file_system, is_local, unprintable, write_bytes
+from jobs.storage.files import file_system, is_local, is_unfinished, unprintable, write_bytes
 from jobs.storage.parts import WHOLE, Part
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
@@ -144,7 +144,7 @@ class Place:
         """Delete what a kill left of files that are named by their content, and so are never begun again."""
         for folder in ("catalog", "parquet"):
             for path in self.files(folder):
-                if path.rpartition("/")[2].startswith(UNFINISHED):
+                if is_unfinished(path):
                     self.remove(path, lambda data: True)
 
     def _make(self) -> None:

@@ -20,6 +20,7 @@ from jobs.storage.files import plain_errors, printable, write_bytes
 from jobs.storage.output import Place, is_content
 
 _OURS = re.compile(r"/part-([0-9a-f]{32})\.parquet$")  # digest of the content
+_PLACE = r"/parquet/(?P<name>part-[0-9a-f]{32}\.parquet)$"  # of a photograph's file, as the catalogue has it
 
 AT_A_TIME = 16  # photographs that a reader has in memory
 FILE_BYTES = 128 << 20  # of photographs in a file, unless a single one is larger
@@ -117,9 +118,9 @@ def sweep(catalog: Catalog, output: str) -> None:
     folder, place = f"{output}/parquet", Place(output)
     present = {path.rpartition("/")[2]: path for path in place.files("parquet") if is_named_by_us(path)}
     rows = catalog.read(["id", "output"])
-    rows = rows.filter(pc.fill_null(pc.starts_with(rows["output"], f"{folder}/"), False))
-    files = rows.group_by("output").aggregate([("id", "list")]).to_pylist()
-    current = {file["output"].rpartition("/")[2]: file["id_list"] for file in files}
+    names = pc.struct_field(pc.extract_regex(rows["output"], _PLACE), "name")  # OUTPUT may have another name now
+    files = rows.append_column("name", names).filter(pc.is_valid(names)).group_by("name").aggregate([("id", "list")])
+    current = {file["name"]: file["id_list"] for file in files.to_pylist()}
 
     def held(name: str) -> int:
         """Photographs in a file; -1 where it is missing or torn."""

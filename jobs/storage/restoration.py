@@ -49,11 +49,11 @@ def photographs(output: str) -> Iterator[Photograph]:
         raise UsageError(f"{output} holds no colour photographs: give the OUTPUT of a job of colorize archive")
     if "images" in there:
         for source in listing.list_sources(f"{output}/images"):
-            if not source.path.rpartition("/")[2].startswith(files.UNFINISHED):
+            if not files.is_unfinished(source.path):
                 yield Photograph(source.path, partial(files.read_bytes, source.uri))
     if "shards" in there:
         for source in listing.list_sources(f"{output}/shards"):
-            if not source.path.rpartition("/")[2].startswith(files.UNFINISHED):
+            if not files.is_unfinished(source.path):
                 yield from _in_shard(source)
     for path in place.files("parquet"):
         if parquet.is_named_by_us(path):

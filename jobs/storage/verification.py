@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from jobs.cli import UsageError
 from jobs.storage import listing, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
-from jobs.storage.files import UNFINISHED, printable, unprintable
+from jobs.storage.files import is_unfinished, printable, unprintable
 from jobs.storage.output import Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -35,11 +35,20 @@ class Findings:
 
 
 def verify(output: str, read_all: bool = False) -> Findings:
-    """Compare the catalogue with the files of OUTPUT and with the scans; ``read_all`` compares digests too."""
+    """Compare the catalogue with the files of OUTPUT and with the scans; ``read_all`` compares digests too.
+
+    Raises ``UsageError`` where the catalogue names photographs elsewhere.
+    """
     place, catalog = Place(output), Catalog(output)
     if damaged := catalog.damaged():
         return Findings(damaged=damaged)
     rows = catalog.read()
+    elsewhere = rows["output"].filter(pc.invert(pc.starts_with(rows["output"], f"{output}/"))).drop_null()
+    if len(elsewhere):
+        raise UsageError(
+            f"the catalogue of {output} names {len(elsewhere):,} photographs in another place, such as "
+            f"{elsewhere[0]}: call OUTPUT as it was called before, or put it back to where it was"
+        )
     there = _pictures(place)
     outputs = [_apart(output, uri) for uri in rows["output"].to_pylist()]
     digests = rows["output_sha256"].to_pylist()
@@ -86,8 +95,7 @@ def mend(output: str, findings: Findings) -> list[str]:
         catalog.compact()
     kept = []
     for path in findings.unneeded:
-        unfinished = path.rpartition("/")[2].startswith(UNFINISHED)
-        if not place.remove(path, (lambda data: True) if unfinished else is_made_by_us):
+        if not place.remove(path, (lambda data: True) if is_unfinished(path) else is_made_by_us):
             kept.append(path)
     return kept
 

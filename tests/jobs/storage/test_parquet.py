@@ -58,6 +58,17 @@ def test_sweep_leaves_each_photograph_in_the_file_that_its_row_names(output):
     assert (stored(output), Catalog(output).read()) == before
 
 
+def test_by_another_name_of_output_nothing_is_lost(output, tmp_path):
+    """As through a link, or where the folder was moved: rows name the place where it was."""
+    write(output, ("a", b"A"), ("b", b"B"))
+    os.symlink(output, other := str(tmp_path / "link"))
+    write(other, ("b", b"B again"), version="2")
+    os.remove(other)
+    os.rename(output, moved := str(tmp_path / "moved"))
+    sweep(Catalog(moved), moved)
+    assert stored(moved) == [("a", b"A"), ("b", b"B again")]
+
+
 @pytest.mark.parametrize("damage", ["missing", "torn"])
 def test_photographs_in_a_lost_file_are_not_done(output, damage):
     rows = write(output, ("a", b"A"), ("b", b"B"))

@@ -1,13 +1,16 @@
 """What differs between catalogue, pictures and scans is found, and mended without touching anything else."""
 
 import hashlib
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from jobs import verify
+from jobs.cli import UsageError
 from jobs.storage import verification
 from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.files import UNFINISHED
 from jobs.storage.output import Place
 
 OURS = b"...<Iptc4xmpExt:AISystemUsed>colorize 1</Iptc4xmpExt:AISystemUsed>..."
@@ -74,6 +77,37 @@ def test_only_our_pictures_are_deleted_when_no_row_needs_them(output, capsys, tm
     assert not stale.exists() and foreign.read_bytes() == b"mine"
     assert "do not prove to be ours" in capsys.readouterr().out
     assert all(found == ("ok", "1", True) for found in status(output).values())
+
+
+def test_by_another_name_of_output_nothing_is_deleted(output, tmp_path):
+    (tmp_path / "link").symlink_to(output)
+    with pytest.raises(UsageError, match=r"names 3 photographs in another place, such as .*/out/images/a\.png\.png"):
+        run(str(tmp_path / "link"), mend=True)
+    (tmp_path / "out").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="put it back"):
+        run(str(tmp_path / "moved"), mend=True)
+    assert len([*(tmp_path / "moved/images").iterdir()]) == 3
+
+
+def test_what_is_to_be_mended_is_looked_for_while_no_job_works(output, monkeypatch):
+    """Or a job could end between the two, and its pictures be taken for ones that no row needs."""
+    looked = []
+
+    def look(*arguments):
+        looked.append(Path(output, "colorize.lease").exists())
+        return verification.Findings()
+
+    monkeypatch.setattr(verification, "verify", look)
+    assert run(output, mend=True) == run(output) == 0
+    assert looked == [True, False]
+
+
+def test_only_what_a_kill_left_unfinished_is_deleted_without_proof(output, tmp_path):
+    left, mine = tmp_path / f"out/images/{UNFINISHED}0123456789abcdef", tmp_path / f"out/images/{UNFINISHED}notes.txt"
+    left.write_bytes(b"half")
+    mine.write_bytes(b"mine")
+    run(output, mend=True)
+    assert not left.exists() and mine.read_bytes() == b"mine"
 
 
 def test_variants_and_maps_belong_to_their_photograph(output, tmp_path):

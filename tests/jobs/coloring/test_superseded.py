@@ -1,0 +1,61 @@
+"""A picture of before goes where its photograph has another one now, if it lies in OUTPUT and is what was written."""
+
+import hashlib
+import os
+
+import pyarrow as pa
+import pytest
+
+from jobs.coloring import superseded
+from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.output import Place
+
+
+@pytest.fixture
+def output(tmp_path) -> str:
+    return str(tmp_path / "out")
+
+
+def store(output: str, name: str) -> None:
+    """The colour photograph of the only scan."""
+    picture = os.path.join(output, "images", name)
+    os.makedirs(os.path.dirname(picture), exist_ok=True)
+    with open(picture, "wb") as file:
+        file.write(name.encode())
+    row = {"id": "a", "status": "ok", "output": picture, "output_sha256": hashlib.sha256(name.encode()).hexdigest()}
+    Catalog(output).append(pa.Table.from_pylist([row], SCHEMA))
+
+
+def settle(output: str, before: pa.Table) -> list[str]:
+    """What is left."""
+    superseded.settle(before, Catalog(output), Place(output))
+    return sorted(os.listdir(f"{output}/images"))
+
+
+def before(output: str) -> pa.Table:
+    return superseded.coloured(Catalog(output), pa.table({"id": ["a"]}))
+
+
+def test_a_picture_with_another_name_goes(output):
+    store(output, "a.jpg.png")
+    old = before(output)
+    store(output, "a.jpg.jpg")
+    assert settle(output, old) == ["a.jpg.jpg"]
+
+
+def test_what_somebody_has_changed_stays(output):
+    store(output, "a.jpg.png")
+    old = before(output)
+    with open(f"{output}/images/a.jpg.png", "wb") as file:
+        file.write(b"retouched")
+    store(output, "a.jpg.jpg")
+    assert settle(output, old) == ["a.jpg.jpg", "a.jpg.png"]
+
+
+def test_a_picture_in_another_place_stays(output, tmp_path):
+    """That is where OUTPUT was, or what it was called, when the row was written."""
+    store(output, "a.jpg.png")
+    os.symlink(output, link := str(tmp_path / "link"))
+    old = before(link)
+    store(link, "a.jpg.jpg")
+    assert settle(link, old) == ["a.jpg.jpg", "a.jpg.png"]
