@@ -91,7 +91,7 @@ def find_out(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = ColorizeConfig(source=f"made-up://{count}", output=os.path.join(folder, "out"))
         place = Place(config.output)
-        with Inputs(config.source, config.output, config.archive_part, place.folds_case) as inputs:
+        with Inputs(config.source, config.output, config.archive_part, place.folds_names) as inputs:
             wanted = (len(work_over(inputs.share(part), config.job, config, place).wanted()) for part in inputs.parts)
             print(sum(wanted), len(inputs.parts))
 

@@ -55,7 +55,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         raise UsageError(str(error)) from error
     place, catalog = Place(job.output), Catalog(job.output)
     with contextlib.ExitStack() as held:
-        inputs = held.enter_context(Inputs(config.source, job.output, part, place.folds_case))
+        inputs = held.enter_context(Inputs(config.source, job.output, part, place.folds_names))
         todo.check_apart(config.source, job.output)
         works = _works(inputs, replace(job, weights=weights, manifest=weights.manifest), config, place)
         try:

@@ -1,7 +1,9 @@
 """What a photograph is known by: its path relative to SOURCE, made unambiguous once, before the first one is read."""
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -37,17 +39,18 @@ def like_outputs(files: pa.Table) -> set[bytes]:
     return found
 
 
-def identified(files: pa.Table, format: Format, folds_case: bool) -> tuple[pa.Table, pa.Table]:
+def identified(files: pa.Table, format: Format, folds_names: bool) -> tuple[pa.Table, pa.Table]:
     """``told_apart`` of a whole listing."""
-    return told_apart(with_ids(files), format, folds_case, like_outputs(files))
+    return told_apart(with_ids(files), format, folds_names, like_outputs(files))
 
 
-def told_apart(files: pa.Table, format: Format, folds_case: bool, folders: set[bytes]) -> tuple[pa.Table, pa.Table]:
-    """The files with normalised paths; and those that cannot have an output of their own, with another ``id``, of the
-    same part of the archive, and a column ``problem``, a sentence.
+def told_apart(files: pa.Table, format: Format, folds_names: bool, folders: set[bytes]) -> tuple[pa.Table, pa.Table]:
+    """The files with normalised paths; and those that cannot have an output of their own, with a column ``problem``, a
+    sentence, and another ``id``, of the same part of the archive, unless their output may have been replaced already.
 
     The files have ids, and are all of a part's. ``folders`` are those of the whole archive that are ``like_outputs``.
-    ``folds_case`` says whether OUTPUT's file system takes a.png and A.png for the same file: then parts do not do.
+    ``folds_names`` says whether OUTPUT's file system takes a.png and A.png, or the like, for the same file: then parts
+    do not do.
     """
     raw, keys = files["path"], []
     paths: list[pa.Array] = []
@@ -56,31 +59,44 @@ def told_apart(files: pa.Table, format: Format, folds_case: bool, folders: set[b
         names = listed.to_pylist()
         some = [*map(_normal, names)]
         paths += listed.chunks if some == names else [pa.array(some, pa.large_binary())]  # nearly always as they are
-        if folds_case:
-            keys.append(pa.array([source_id(path.lower()) for path in some], pa.string()))
+        if folds_names:
+            keys.append(pa.array([source_id(_folded(path)) for path in some], pa.string()))
     table = files.set_column(files.schema.get_field_index("path"), "path", pa.chunked_array(paths, pa.large_binary()))
     problems = dict(_outside(paths)) | dict(_hidden(paths, format, folders))
-    problems |= _alike(files, paths, pa.chunked_array(keys) if folds_case else files["id"])
+    alike = _alike(files, paths, pa.chunked_array(keys) if folds_names else files["id"])
+    problems |= alike
     if not problems:
         return table, table.slice(0, 0).append_column("problem", pa.array([], pa.string()))
     refused = np.zeros(len(files), bool)
     refused[list(problems)] = True
-    bad = table.filter(pa.array(refused))
+    good, bad = table.filter(pa.array(~refused)), table.filter(pa.array(refused))
     places = sorted(problems)
     bad = bad.append_column("problem", pa.array([problems[i] for i in places], pa.string()))
-    own = [_own_id(raw[i].as_py(), files["id"][i].as_py()) for i in places]
-    return table.filter(pa.array(~refused)), bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own))
+    plain = bad["id"].to_pylist()
+    taken = Counter(plain) + Counter(bad["id"].filter(pc.is_in(bad["id"], value_set=good["id"])).to_pylist())
+    own = [
+        id if i in alike and taken[id] == 1 else _own_id(raw[i].as_py(), id)
+        for i, id in zip(places, plain, strict=True)
+    ]
+    return good, bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own))
 
 
 def _own_id(listed: bytes, id: str) -> str:
-    """Of what is refused, since its plain one may be that of another file; in the same part of the archive."""
+    """Of what is refused, since its plain one may be that of another file, or of a photograph that it was, and is still
+    in colour; in the same part of the archive."""
     return id[:DIGITS] + source_id(b"as listed: " + listed)[DIGITS:]
 
 
 def _normal(path: bytes) -> bytes:
     if b"//" not in path and b"./" not in path and not path.startswith(b"/"):
         return path
-    return b"/".join(part for part in path.split(b"/") if part not in (b"", b"."))
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    return b"/".join(parts) + (b"/" if path.endswith(b"/") else b"")
+
+
+def _folded(path: bytes) -> str:
+    """The same for all names that some file system may take for the same."""
+    return normalize("NFD", normalize("NFD", os.fsdecode(path)).casefold())
 
 
 def _outside(paths: list[pa.Array]) -> Iterator[tuple[int, str]]:
@@ -88,6 +104,8 @@ def _outside(paths: list[pa.Array]) -> Iterator[tuple[int, str]]:
     for place, path in _each(paths):
         if b".." in path and b".." in path.split(b"/"):
             yield place, "its name leads out of the archive (..): rename it"
+        elif path.endswith(b"/"):
+            yield place, "its name ends as that of a folder does (/), by which it cannot be read: rename it"
         elif not path:
             yield place, "it has no name of its own: give it one"
 

@@ -36,8 +36,8 @@ class Inputs(contextlib.AbstractContextManager):
     ``UsageError`` where some lie in OUTPUT, or where there are none.
     """
 
-    def __init__(self, source: str, output: str, part: Part, folds_case: bool):
-        """Where OUTPUT's file system ``folds_case``, all are in memory, however many: any two may share an output."""
+    def __init__(self, source: str, output: str, part: Part, folds_names: bool):
+        """Where OUTPUT's file system ``folds_names``, all are in memory, however many: any two may share an output."""
         self.part, self.total = part, 0
         self.folders: set[bytes] = set()
         self.whole: pa.Table | None = None
@@ -45,7 +45,7 @@ class Inputs(contextlib.AbstractContextManager):
         self._spool: Spool | None = None
         with contextlib.ExitStack() as stack:
             try:
-                self._list(source, output, math.inf if folds_case else MOST, stack)
+                self._list(source, output, math.inf if folds_names else MOST, stack)
             except OSError as error:
                 raise UsageError(
                     f"{source} has more files than fit into memory, and their list not into {tempfile.gettempdir()} "

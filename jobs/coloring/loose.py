@@ -27,6 +27,9 @@ class Files(Work):
         super().__init__(share, job, config, place)
         self.photographs = "parquet" if job.format == "parquet" else "images"
         self.said = todo.decided(self.files, config.only, config.source, self.part) if config.only else None
+        if self.said and not config.moved:
+            rows = self.catalog.read(["id", "source"])
+            self.said.check(rows.filter(pc.is_in(rows["id"], value_set=self.files["id"])), str(config.only))
         self.hints = (self.said.hints if self.said else {}) | (
             hinted.read(config.hints, self.files, self.part) if config.hints else {}
         )

@@ -206,7 +206,7 @@ class ShardActor(Pipeline):
     def _done_before(self, shard: Shard, scans: list[Scan], past: list[Past | None]) -> None:
         """Take over what need not be done again, and the hints that hold."""
         if shard.asked.hints or any(past):
-            known = {scan.id: one for scan, one in zip(scans, past, strict=True) if one and one.row["id"] == scan.id}
+            known = {scan.id: one for scan, one in zip(scans, past, strict=True) if one and _is_of(one.row, scan)}
             wanted = self._wanted(shard, scans, [one.row for one in known.values()])
             for scan in scans:
                 one = known.get(scan.id)
@@ -254,6 +254,10 @@ class ShardActor(Pipeline):
         shard.unreported = Unreported()  # it has one row, whatever was gone through
         shard.unreported.add([row], 0)
         return shard.report()
+
+
+def _is_of(row: dict, scan: Scan) -> bool:
+    return row["id"] == scan.id and row["source_sha256"] == scan.row.get("source_sha256")
 
 
 def output_of(output: str, path: str) -> str:

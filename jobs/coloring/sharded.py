@@ -110,6 +110,9 @@ class Shards(Work):
         self.said = decisions.read(config.only) if config.only else None
         self._redo: dict[str, list[str]] = {}
         if self.said:
+            if not config.moved:
+                for shard in self._within(self.said.sources):
+                    self.said.check(self._rows(shard, "source"), str(config.only))
             self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
             self._check_redo(sum(map(len, self._redo.values())))
         self._hints = self._given()
@@ -159,9 +162,10 @@ class Shards(Work):
                 shard_rows.decide(self.job.output, shard, {id: self.said.decisions[id] for id in ids})
         there = shard_paths(self.place)
         for refused in self.refused.to_pylist():
-            if refused["id"] not in there:
+            said = there.get(refused["id"]) and shard_rows.footer(self.place, there[refused["id"]])
+            if not said or said.version:  # of before it was refused
                 source, path = (printable(os.fsdecode(refused[name])) for name in ("uri", "path"))
-                with ShardRows(self.job.output, refused["id"], Footer(path, source, refused["version"])) as rows:
+                with ShardRows(self.job.output, refused["id"], Footer(path, source, "")) as rows:
                     rows.add([refusal.row(refused, self.job)], ["png"])
 
     def wanted(self) -> pa.Table:
@@ -188,9 +192,13 @@ class Shards(Work):
     def _differ(self, shard: str) -> bool:
         """Whether hints are others than those that the shard's photographs were coloured with."""
         given = self._hints[shard]
-        with shard_rows.opened(self.job.output, shard) as file:
-            rows = file.read(["id", "hints"]).to_pylist()
+        rows = self._rows(shard, "hints").to_pylist()
         return any(row["id"] in given and given[row["id"]] != (row["hints"] or []) for row in rows)
+
+    def _rows(self, shard: str, column: str) -> pa.Table:
+        """Of a shard's file of the catalogue, beside the column ``id``."""
+        with shard_rows.opened(self.job.output, shard) as file:
+            return file.read(["id", column])
 
     def _why(self, footers: dict[str, Footer | None]) -> dict[str, str]:
         """What is to be done, and why, by its id. What makes a shard one to be done again is what does a photograph of

@@ -11,12 +11,16 @@ from jobs.coloring.identity import CHUNK
 from jobs.coloring.job import SUFFIX, Job, container, named
 from jobs.pages import decisions
 from jobs.storage import listing
-from jobs.storage.files import is_local
+from jobs.storage.files import absolute, is_local
 from jobs.storage.output import FOLDERS
 from jobs.storage.parts import Part
 
 COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints"]
 """Of the catalogue, what decides."""
+
+
+PICTURES = ("images", "shards", "confidence", *(f"variants/{number}" for number in range(2, 6)))
+"""Folders of OUTPUT in which pictures are called as photographs are."""
 
 
 def check_apart(source: str, output: str) -> None:
@@ -32,15 +36,46 @@ def check_apart(source: str, output: str) -> None:
 
 
 def check_outside(files: pa.Table, source: str, output: str) -> None:
-    """Refuse files of the source that lie in OUTPUT, as a list may name them, or links lead there."""
+    """Refuse files of the source that lie in OUTPUT, as a list may name them, or links and mounts lead there; and an
+    OUTPUT from which a link leads back to them."""
     for folder in FOLDERS["archive"]:
         if pc.any(pc.starts_with(files["uri"], f"{output}/{folder}/".encode())).as_py():
             raise UsageError(f"{source} lies inside what {output} is for: choose another OUTPUT")
     if is_local(source) and is_local(output):
-        ours = tuple(f"{os.path.realpath(output)}/{part}/" for part in FOLDERS["archive"])
-        for folder in pc.unique(pc.replace_substring_regex(files["uri"], "/[^/]*$", "")).to_pylist():
-            if f"{os.path.realpath(os.fsdecode(folder))}/".startswith(ours):
-                raise UsageError(f"{os.fsdecode(folder)} leads into {output}: choose another OUTPUT")
+        _check_links(files, absolute(output))
+
+
+def _check_links(files: pa.Table, output: str) -> None:
+    ours = {_identity(f"{output}/{part}") for part in FOLDERS["archive"]} - {None}
+    if not ours:
+        return
+    theirs = {found: folder for folder in _folders(files["uri"]) if (found := _identity(folder))}
+    apart: set[str] = set()
+    for folder in theirs.values():
+        above = os.path.realpath(folder)
+        while above not in apart:
+            if _identity(above) in ours:
+                raise UsageError(f"{folder} leads into {output}: choose another OUTPUT")
+            apart.add(above)
+            above = os.path.dirname(above)
+    parts = filter(os.path.isdir, (f"{output}/{part}" for part in PICTURES))
+    for place in (f"{part}/{folder}" for part in parts for folder in _folders(files["path"])):
+        if (found := _identity(place)) in theirs:
+            raise UsageError(f"{place} leads to {theirs[found]}: remove that link, or choose another OUTPUT")
+
+
+def _folders(files: pa.ChunkedArray) -> list[str]:
+    """That these are in, as they call them."""
+    return [os.fsdecode(name) for name in pc.unique(pc.replace_substring_regex(files, "[^/]*$", "")).to_pylist()]
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    """The same by whatever links and mounts a folder is called; None where there is none, or none is known."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_ino else None
 
 
 def todo(files: pa.Table, rows: pa.Table, model: str, job: Job, retry_errors: bool) -> pa.Table:

@@ -6,6 +6,8 @@ import json
 import math
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from colorize_core.hints import Hint, chroma_of
 from jobs.cli import UsageError
 from jobs.storage import files
@@ -20,12 +22,24 @@ class Said(NamedTuple):
     decisions: dict[str, str]
     hints: dict[str, list[dict]]
     """Entries of the catalogue's column ``hints``, of those of which some were said; an empty list takes back all."""
+    sources: dict[str, str]
+    """As the catalogue that was reviewed has them, where the list says so."""
 
     def of(self, part: Part) -> "Said":
         """What was said of a part's photographs."""
         ids = part.among({*self.decisions, *self.hints})
-        hints = {id: entries for id, entries in self.hints.items() if id in ids}
-        return Said({id: decision for id, decision in self.decisions.items() if id in ids}, hints)
+        return Said(*({id: value for id, value in values.items() if id in ids} for values in self))
+
+    def check(self, rows: pa.Table, uri: str) -> None:
+        """Raise ``UsageError`` where ``uri``, in which this was said, names a photograph by an id that is another one's
+        in these ``rows`` of the catalogue, ``id`` and ``source``: ids are the same in all archives with the same names.
+        """
+        for id, source in zip(rows["id"].to_pylist(), rows["source"].to_pylist(), strict=True):
+            if (said := self.sources.get(id, source)) != source:
+                raise UsageError(
+                    f"{uri} is about another archive: it names {said}, where this one has {source}; give the SOURCE "
+                    "and OUTPUT that were reviewed, or, where the photographs have only moved, say so with --moved"
+                )
 
 
 def read(uri: str) -> Said:
@@ -38,6 +52,7 @@ def read(uri: str) -> Said:
         rows = list(json.loads(text) if text.lstrip().startswith("[") else csv.DictReader(io.StringIO(text)))
         decisions = {row["id"]: row["decision"] for row in rows}
         given = {row["id"]: list(row["hints"]) for row in rows if "hints" in row}
+        sources = {row["id"]: row["source"] for row in rows if row.get("source")}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(
             f"{uri} cannot be read as decisions ({type(error).__name__}: {error}): give a CSV or JSON file that the "
@@ -46,7 +61,7 @@ def read(uri: str) -> Said:
     if unknown := {*decisions.values()} - {*DECISIONS}:
         raise UsageError(f"{uri} has the decision {sorted(map(str, unknown))[0]!r}: there are only keep, reject, redo")
     found = {id: [hint(entry, f"{uri}, photograph {id}") for entry in entries] for id, entries in given.items()}
-    return Said(decisions, found)
+    return Said(decisions, found, sources)
 
 
 def hint(entry: dict, where: str) -> dict:

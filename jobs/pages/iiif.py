@@ -41,6 +41,8 @@ def write(output: str, served: str, originals: str) -> str:
             raise UsageError(f"{output} holds shards, in which pictures have no address: unpack SOURCE and colour that")
         if row["width"] and row["source"].startswith(root):  # what was never decoded has no place on a canvas
             path = PurePosixPath(row["source"].removeprefix(root))
+            if ".." in path.parts:
+                raise UsageError(f"the catalogue of {output} names {path}, which leads out of it: see where it is from")
             photographs["" if str(path.parent) == "." else str(path.parent)].append((path.name, row))
     children: dict[str, set[str]] = defaultdict(set)
     for folder in photographs:

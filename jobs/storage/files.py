@@ -8,12 +8,16 @@ import hashlib
 import mimetypes
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import fsspec
+from fsspec.archive import AbstractArchiveFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.chained import ChainedFileSystem
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import available_protocols, get_filesystem_class
 from fsspec.utils import get_protocol
 
 HEAD = 64 << 10  # bytes of a file by which one can tell what it is
@@ -36,7 +40,18 @@ class TooLarge(OSError):
 
 
 def is_local(uri: str) -> bool:
-    return get_protocol(uri) in ("file", "local")
+    return uri.startswith("/") or (not chain_of(uri) and ("://" not in uri or get_protocol(uri) in ("file", "local")))
+
+
+def chain_of(uri: str) -> str:
+    """What follows the place within an archive, as in zip://a.png::file:///scans.zip; else nothing, since `::` may be
+    part of any name, where fsspec would take what stands before it for the whole."""
+    first, colons, _ = uri.partition("::")
+    protocol = first.partition("://")[0]
+    if not colons or protocol not in available_protocols():
+        return ""
+    chained = issubclass(get_filesystem_class(protocol), (AbstractArchiveFileSystem, ChainedFileSystem))
+    return uri[len(first) :] if chained else ""
 
 
 def absolute(uri: str) -> str:
@@ -79,10 +94,20 @@ class PlainFileSystem:
         return plain_errors()(found) if callable(found) else found
 
 
+def located(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a place, and what it is called there. Raises fsspec's errors."""
+    if is_local(uri):
+        return LocalFileSystem(), absolute(uri)
+    if "::" in uri and not chain_of(uri):
+        kind = get_filesystem_class(get_protocol(uri))
+        return kind(**kind._get_kwargs_from_urls(uri)), kind._strip_protocol(uri)
+    return url_to_fs(uri)
+
+
 def file_system(uri: str) -> tuple[PlainFileSystem, str]:
-    """The file system of a place, and what it is called there. Raises ``OSError``."""
+    """The same for all but reading whole files. Raises ``OSError``."""
     with plain_errors():
-        fs, path = url_to_fs(uri)
+        fs, path = located(uri)
     return PlainFileSystem(fs), path
 
 
@@ -100,7 +125,8 @@ def read_bytes(uri: str, check: Callable[[bytes], None] = lambda head: None, mos
     """
     with plain_errors():
         try:
-            with fsspec.open(uri, "rb") as file:
+            fs, path = located(uri)
+            with fs.open(path, "rb") as file:
                 head = file.read(HEAD)
                 check(head)
                 size = getattr(file, "size", None)  # some streams have none, and those cannot go back
@@ -128,7 +154,7 @@ def write_bytes(uri: str, data: bytes, lasting: bool = False, new: bool = False)
     uri = absolute(uri)
     if not is_local(uri):
         with plain_errors():
-            fs, path = url_to_fs(uri)
+            fs, path = _to_write(uri)
             kind = mimetypes.guess_type(path)[0] if get_protocol(uri) == "s3" else None  # browsers go by it
             with fs.open(path, "xb" if new else "wb", **({"ContentType": kind} if kind else {})) as file:
                 file.write(data)  # object stores show an object only once it is whole
@@ -160,8 +186,8 @@ def stored(uri: str) -> Iterator[BinaryIO]:
     """
     uri = absolute(uri)
     if not is_local(uri):
-        fs, path = file_system(uri)
         with plain_errors():
+            fs, path = _to_write(uri)
             file = fs.open(path, "wb", autocommit=False, block_size=PART)
             try:
                 yield file
@@ -190,6 +216,13 @@ def stored(uri: str) -> Iterator[BinaryIO]:
 def is_unfinished(path: str) -> bool:
     """Whether a file is called as one of ours is while it is written."""
     return _UNFINISHED.search(path) is not None
+
+
+def _to_write(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Raises as ``located`` does, and ``OSError`` for a name that S3's client would cut."""
+    if get_protocol(uri) in ("s3", "s3a") and "?versionId=" in uri:
+        raise OSError(errno.EINVAL, "in a bucket no name can have ?versionId= in it: rename it", uri)
+    return located(uri)
 
 
 def _temporary(path: str) -> str:
@@ -237,9 +270,11 @@ def _alone(path: str) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):  # not every file system has locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             try:
-                ours = os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+                there = os.lstat(path)
             except FileNotFoundError:
-                ours = False  # another process has finished it meanwhile, and it has its own name
-            if ours:
+                continue  # another process has finished it meanwhile, and it has its own name
+            if stat.S_ISLNK(there.st_mode) or there.st_nlink > 1:
+                os.remove(path)  # what is written to it would be in another file too
+            elif os.path.samestat(there, os.fstat(file.fileno())):
                 yield file
                 return

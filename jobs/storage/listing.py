@@ -12,14 +12,13 @@ from typing import BinaryIO
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol, glob_translate
 from pyarrow import csv
 
 from jobs.cli import UsageError
 from jobs.storage import walk
-from jobs.storage.files import absolute, is_local, plain_errors
+from jobs.storage.files import absolute, chain_of, is_local, located, plain_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +80,17 @@ def streamed(source: str) -> Iterator[pa.Table]:
 
 def base(source: str) -> str:
     """What the paths of its files are relative to, by which an archive is known: a folder or URI."""
-    fs, root = url_to_fs(source)
+    fs, root = located(source)
     if _is_glob(root) and not fs.exists(root):
         root = _folder_of_glob(root)
     elif fs.isfile(root):
         root = root.rpartition("/")[0]
-    return _uri(fs, root.rstrip("/"), _chain(source))
+    return _uri(fs, root.rstrip("/"), chain_of(source))
 
 
 def _listing(source: str) -> Iterator[pa.Table]:
-    fs, root = url_to_fs(source)
-    chain = _chain(source)
+    fs, root = located(source)
+    chain = chain_of(source)
     if fs.isfile(root) and _is_list(fs, root):
         return _listed(fs, root)
     if fs.isfile(root):
@@ -109,11 +108,11 @@ def _listing(source: str) -> Iterator[pa.Table]:
 
 def covers(source: str, uri: str) -> bool:
     """Whether a file at ``uri`` would be listed under ``source``, a folder or a glob."""
-    fs, root = url_to_fs(source)
+    fs, root = located(source)
     if is_local(source) and is_local(uri):
         root, path = os.path.realpath(root), os.path.realpath(absolute(uri))
     elif get_protocol(source) == get_protocol(uri):
-        path = url_to_fs(uri)[1]
+        path = located(uri)[1]
     else:
         return False
     if _is_glob(root) and not fs.exists(root):
@@ -245,15 +244,10 @@ def _info(uri: str) -> dict | None:
     """What a file system tells of a file; None where there is none, or where it cannot be asked."""
     try:
         with plain_errors():
-            fs, path = url_to_fs(uri)
+            fs, path = located(uri)
             return fs.info(path)
     except (OSError, ValueError, ImportError):
         return None
-
-
-def _chain(source: str) -> str:
-    """What a member's URI needs beside its own: the archive that it is in, as in zip://a.png::file:///scans.zip."""
-    return source[source.index("::") :] if "::" in source else ""
 
 
 def _uri(fs: fsspec.AbstractFileSystem, path: str, chain: str = "") -> str:

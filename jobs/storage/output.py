@@ -9,6 +9,7 @@ machine, by whether its process still lives: no two machines' clocks are compare
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -19,13 +20,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-from fsspec.core import url_to_fs
+from unicodedata import normalize
 
 from jobs.cli import UsageError
-from jobs.storage.files import file_system, is_local, is_unfinished, unprintable, write_bytes
+from jobs.storage.files import file_system, is_local, is_unfinished, located, unprintable, write_bytes
 from jobs.storage.parts import WHOLE, Part
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
@@ -129,15 +130,17 @@ class Place:
         return any(not name.startswith(LEASE) for name in names)
 
     @property
-    def folds_case(self) -> bool:
-        """Whether a.png and A.png are the same file here."""
+    def folds_names(self) -> bool:
+        """Whether a.png and A.png are the same file here, or ü as one character and ü as two."""
         if not is_local(self.uri):
             return False
         there = Path(self.root).absolute()
         while not there.exists():
             there = there.parent
-        with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=".colorize-case-", dir=there) as file:
-            return Path(file.name).with_name(Path(file.name).name.upper()).exists()
+        for prefix, other in ((".colorize-case-", str.upper), (".colorize-\u00fc-", partial(normalize, "NFD"))):
+            with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=prefix, dir=there) as file:
+                if Path(file.name).with_name(other(Path(file.name).name)).exists():
+                    return True
         return False
 
     def _sweep(self) -> None:
@@ -157,7 +160,7 @@ class Place:
 
     def path_of(self, output: str) -> str:
         """Of a photograph, as the catalogue names it, what the file system knows it by."""
-        return url_to_fs(unprintable(output))[1]
+        return located(unprintable(output))[1]
 
     def files(self, folder: str) -> list[str]:
         """Of a folder of this place, not of those within; as ``remove`` and the file system know them."""
@@ -189,7 +192,9 @@ class Place:
     def put_aside(self, path: str) -> None:
         """Take a damaged file of ours out of use, but keep it, in the folder ``damaged``."""
         self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
-        self.fs.mv(path, f"{self.root}/damaged/{path.removeprefix(self.root).strip('/').replace('/', '-')}")
+        aside = f"{self.root}/damaged/{path.removeprefix(self.root).strip('/').replace('/', '-')}"
+        names = (f"{aside}.{number}" if number else aside for number in itertools.count())
+        self.fs.mv(path, next(name for name in names if not self.fs.exists(name)))
 
     def remove_folder(self, path: str, holding: set[str]) -> bool:
         """Delete a folder of this place if it holds files of these names and nothing else; whether it is gone."""

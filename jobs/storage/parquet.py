@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.storage.catalog import Catalog
-from jobs.storage.files import plain_errors, printable, write_bytes
+from jobs.storage.files import file_system, plain_errors, printable, write_bytes
 from jobs.storage.output import Place, is_content
 
 _OURS = re.compile(r"/part-([0-9a-f]{32})\.parquet$")  # digest of the content
@@ -88,7 +87,8 @@ def _write(folder: str, table: pa.Table) -> str:
 
 def photographs(uri: str, ids: list[str]) -> Iterator[tuple[str, bytes]]:
     """Those of a file that have these ids, with what they hold. Raises ``OSError``, ``pa.ArrowInvalid``."""
-    with plain_errors(), fsspec.open(uri, "rb") as opened:
+    fs, path = file_system(uri)
+    with plain_errors(), fs.open(path, "rb") as opened:
         file, wanted = pq.ParquetFile(opened), pa.array(ids)
         for group in range(file.num_row_groups):
             if not pc.any(pc.is_in(file.read_row_group(group, ["id"])["id"], value_set=wanted)).as_py():

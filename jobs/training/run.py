@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from fsspec.core import url_to_fs
-
 from jobs import cli, cluster
 from jobs.cli import UsageError
-from jobs.storage.files import write_bytes
+from jobs.storage.files import file_system, write_bytes
 from jobs.training import logbook, shards, stream
 from jobs.training.config import TrainConfig
 from jobs.training.finish import calibrated, measured, remove_leftovers
@@ -27,7 +25,7 @@ SETTINGS, WEIGHTS = "settings.json", "weights.safetensors"
 
 
 def is_finished(run: str, config: TrainConfig, prepared: shards.Prepared) -> bool:
-    fs, root = url_to_fs(run)
+    fs, root = file_system(run)
     if not fs.exists(f"{root}/{WEIGHTS}"):
         return False
     order = stream.Order(prepared.counts["train"], config.batch_size, config.seed)
@@ -41,7 +39,7 @@ def lasting(config: TrainConfig) -> dict:
 
 def check_run(run: str, config: TrainConfig) -> bool:
     """Whether the run was begun before, and so its folder is ours. Raises ``UsageError`` where its settings differ."""
-    fs, path = url_to_fs(f"{run}/{SETTINGS}")
+    fs, path = file_system(f"{run}/{SETTINGS}")
     before = json.loads(fs.cat_file(path)) if fs.exists(path) else {}
     for key, value in lasting(config).items():
         if before and value != before.get(key):

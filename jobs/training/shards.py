@@ -12,17 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from jobs.cli import UsageError
 from jobs.pages import decisions
 from jobs.storage import listing
-from jobs.storage.files import printable, read_bytes, write_bytes
+from jobs.storage.files import file_system, printable, read_bytes, write_bytes
 from jobs.storage.output import Place
 from jobs.training.reviewed import GROUP, Correction
 
@@ -87,7 +85,7 @@ class Prepared:
         Reads the row groups that hold them and nothing else.
         """
         indices = np.asarray(indices, np.int64)
-        fs, root = url_to_fs(self.folder)
+        fs, root = file_system(self.folder)
         tables, first, places = [], 0, np.empty(len(indices), np.int64)
         found = 0
         for name, rows in self.parts:
@@ -117,7 +115,7 @@ def prepare(
     """
     import ray
 
-    fs, root = url_to_fs(folder)
+    fs, root = file_system(folder)
     made_from = json.loads(json.dumps(asdict(recipe) | {"files": len(files)}))
     if corrections:
         made_from["corrections"] = hashlib.sha256(
@@ -266,7 +264,8 @@ def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes |
 
 
 def _in_parquet(uri: str, path: str, balance: str | None) -> Iterator[tuple[str, str, bytes | str]]:
-    with fsspec.open(uri, "rb") as file:
+    fs, place = file_system(uri)
+    with fs.open(place, "rb") as file:
         shard = pq.ParquetFile(file)
         there = shard.schema_arrow.names
         if "image" not in there:

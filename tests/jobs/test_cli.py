@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated
 
 import fsspec
+import pyarrow as pa
 import pytest
 
 from colorize_core import network
@@ -19,10 +20,11 @@ from jobs.coloring import hinted
 from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import identified
+from jobs.coloring.job import source_id
 from jobs.coloring.pool import Pool, dataset
 from jobs.machine import granted
 from jobs.storage import listing
-from jobs.storage.catalog import Catalog
+from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.training.config import TrainConfig
 
 
@@ -90,6 +92,12 @@ def test_colorize(capsys, scans, tmp_path):
     decisions.write_text("id,source,decision\na,/a.jpg,redo\n")
     assert "asks to redo 1 photographs" in colorizing(scans, tmp_path / "out", only=str(decisions))
     assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
+    row = {"id": source_id("a.jpg"), "source": f"{scans}/a.jpg", "status": "ok"}
+    Catalog(str(tmp_path / "out")).append(pa.Table.from_pylist([row], SCHEMA))
+    decisions.write_text(f"id,source,decision\n{row['id']},/other/a.jpg,reject\n")
+    assert "it names /other/a.jpg, where this one has" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    moved = ColorizeConfig(str(scans), str(tmp_path / "out"), only=str(decisions), moved=True, dry_run=True)
+    assert colorize.main(moved) == cli.OK
 
 
 def test_review(capsys, tmp_path):

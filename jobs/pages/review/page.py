@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from colorize_core import __version__
 from jobs.pages import thumbnails
@@ -84,7 +83,7 @@ def write(output: str, out: TextIO = sys.stdout, most: int = MOST) -> str:
 
 def having(page: str) -> pa.Table:
     """Where the pictures are that an earlier page has."""
-    fs, path = url_to_fs(f"{page}/thumbnails.parquet")
+    fs, path = files.file_system(f"{page}/thumbnails.parquet")
     try:
         with fs.open(path, "rb") as file:
             stored = pq.read_table(file)

@@ -1,6 +1,7 @@
 """WebDataset's tar archives: ``key.jpg`` and whatever stands beside it."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class WebDatasetWriter:
         self._sink, self._like = sink, like
         self._names = Names()
         self._taken: set[str] = set()
+        self._invented: set[str] = set()
         self._renamed: dict[str, str] = {}
 
     def write(self, portion: Portion, made: Sequence[Made]) -> list[str]:
@@ -135,11 +137,12 @@ class WebDatasetWriter:
     def _replace(self, item: Item, one: Made) -> str:
         """Returns what the photograph is called now."""
         member, name = item.member, item.member.name
+        suffix = one.suffix if one.data is not None else None
+        if (suffix and renamed(name, suffix) != name) or name in self._invented:
+            self._renamed[name] = name = self._free(name, suffix or os.path.splitext(name)[1])
         if one.data is None:
-            self._carry(item)
+            self._carry(item, name)
         else:
-            if one.suffix and renamed(name, one.suffix) != name:
-                self._renamed[member.name] = name = self._free(name, one.suffix)
             self._put(tar.changed(member, name, len(one.data)), one.data)
         note = _json(one.note)
         self._put(tar.plain(member.info, self._free(member.name, EXTENSION), len(note)), note)
@@ -152,10 +155,13 @@ class WebDatasetWriter:
             original += suffix
             name = original
         self._taken.add(name)
+        self._invented.add(name)
         return name
 
-    def _carry(self, item: Item) -> None:
+    def _carry(self, item: Item, name: str | None = None) -> None:
         member, header = item.member, item.member.header
+        if name not in (None, member.name):
+            header = tar.changed(member, str(name), member.size)
         if member.info.islnk() and (target := self._renamed.get(member.info.linkname)):
             header = tar.changed(member, member.name, 0, target)
         if item.data is None:

@@ -12,9 +12,9 @@ def listed(*names: str) -> pa.Table:
     return pa.Table.from_pylist(rows, LISTING)
 
 
-def told(*names: str, format="png", folds_case=False) -> tuple[list[str], dict[str, str]]:
+def told(*names: str, format="png", folds_names=False) -> tuple[list[str], dict[str, str]]:
     """The paths that are coloured, and the problems of the others by their listed names."""
-    good, bad = identified(listed(*names), format, folds_case)
+    good, bad = identified(listed(*names), format, folds_names)
     ids = good["id"].to_pylist() + bad["id"].to_pylist()
     assert len(set(ids)) == len(ids) == len(names), "an input has no row of its own"
     assert good["id"].to_pylist() == [source_id(path) for path in good["path"].to_pylist()]
@@ -43,8 +43,28 @@ def test_two_spellings_of_one_name_do_not_replace_each_other():
 
 def test_case_matters_where_the_file_system_says_so():
     assert told("A.png", "a.png")[1] == {}
-    good, bad = told("A.png", "a.png", "B.png", folds_case=True)
+    good, bad = told("A.png", "a.png", "B.png", folds_names=True)
     assert good == ["A.png", "B.png"] and "take the place of that of /scans/A.png" in bad["a.png"]
+
+
+def test_any_name_that_a_file_system_may_take_for_another_s_is_refused():
+    """Of letters beyond English, case and the ways to encode them."""
+    for one, other in (("\u00c9.png", "\u00e9.png"), ("\u00e9.png", "e\u0301.png"), ("\u00c9.png", "e\u0301.png")):
+        assert told(one, other)[1] == {}
+        assert len(told(one, other, folds_names=True)[1]) == 1
+
+
+def test_what_may_have_been_replaced_already_is_known_by_its_plain_id():
+    """It may be done; where two have the same plain id, one of them is told by it."""
+    refused = identified(listed("A.png", "a.png"), "png", True)[1]
+    assert refused["id"].to_pylist() == [source_id("a.png")]
+    refused = identified(listed("x/a.png", "x//a.png", "X/A.png", "X//A.png"), "png", True)[1]
+    assert source_id("X/A.png") not in refused["id"].to_pylist() and len(set(refused["id"].to_pylist())) == 3
+
+
+def test_what_a_client_of_a_bucket_would_read_by_another_s_name_is_refused():
+    good, bad = told("a.png", "a.png/", "x//b.png/")
+    assert good == ["a.png"] and list(bad) == ["a.png/", "x//b.png/"] and "rename it" in bad["a.png/"]
 
 
 def test_an_output_cannot_be_called_like_a_folder_of_others():

@@ -1,5 +1,7 @@
 """The files of SOURCE in parts that fit into memory: the same files, ids and refusals as all at once."""
 
+import os
+
 import pyarrow as pa
 import pytest
 
@@ -35,7 +37,7 @@ def columns(files: pa.Table, refused: pa.Table) -> tuple[list, list]:
 @pytest.mark.parametrize("part", [WHOLE, Part(1, 2)])
 def test_what_is_too_much_for_memory_comes_in_parts(scans, part):
     expected = map(part.rows, identified(listing.listing(str(scans)), "png", False))
-    with Inputs(str(scans), "/elsewhere", part, folds_case=False) as given:
+    with Inputs(str(scans), "/elsewhere", part, folds_names=False) as given:
         assert given.total == len(NAMES) and given.whole is None and len(given.parts) > 1
         tables = [told_apart(given.share(sub).files, "png", False, given.folders) for sub in given.parts]
         for sub, (files, refused) in zip(given.parts, tables, strict=True):
@@ -51,7 +53,7 @@ def test_what_is_too_much_for_memory_comes_in_parts(scans, part):
 def test_all_are_in_memory_where_any_two_may_share_an_output(scans):
     (scans / "BOX").mkdir()
     (scans / "BOX/1.jpg").touch()
-    with Inputs(str(scans), "/elsewhere", Part(1, 2), folds_case=True) as given:
+    with Inputs(str(scans), "/elsewhere", Part(1, 2), folds_names=True) as given:
         assert given.parts == [Part(1, 2)] and len(given.whole) == given.total == len(NAMES) + 1
         refused = told_apart(given.whole, "png", True, given.folders)[1]
     assert sum("take the place of" in problem for problem in refused["problem"].to_pylist()) == 1
@@ -62,7 +64,26 @@ def test_what_lies_in_output_is_refused_wherever_it_is_listed(scans, tmp_path):
     (tmp_path / "out/images").mkdir(parents=True)
     (tmp_path / "out/images/a.png").touch()
     with pytest.raises(UsageError, match="leads into"):
-        Inputs(str(scans), str(tmp_path / "out"), WHOLE, folds_case=False)
+        Inputs(str(scans), str(tmp_path / "out"), WHOLE, folds_names=False)
+
+
+def test_a_mount_hides_output_no_more_than_a_link_does(scans, tmp_path, monkeypatch):
+    """As where a container has both in places of their own, one within the other."""
+    (scans / "colour/images/1912").mkdir(parents=True)
+    (scans / "colour/images/1912/a.jpg.png").touch()
+    (tmp_path / "out").symlink_to(scans / "colour")
+    monkeypatch.setattr(os.path, "realpath", os.path.abspath)  # of which a mount is the end
+    with pytest.raises(UsageError, match=r"colour/images/1912/ leads into .*/out: choose"):
+        Inputs(str(scans), str(tmp_path / "out"), WHOLE, folds_names=False)
+
+
+@pytest.mark.parametrize("folder", ["images", "variants/2", "confidence"])
+def test_no_link_leads_what_is_written_among_the_originals(scans, tmp_path, folder):
+    (tmp_path / "out" / folder).mkdir(parents=True)
+    Inputs(str(scans), str(tmp_path / "out"), WHOLE, folds_names=False)
+    (tmp_path / "out" / folder / "box").symlink_to(scans / "y")
+    with pytest.raises(UsageError, match=rf"{folder}/box/ leads to .*/scans/y/: remove that link"):
+        Inputs(str(scans), str(tmp_path / "out"), WHOLE, folds_names=False)
 
 
 def test_a_disk_that_is_full_is_said(scans, monkeypatch):
@@ -71,4 +92,4 @@ def test_a_disk_that_is_full_is_said(scans, monkeypatch):
 
     monkeypatch.setattr(inputs.Spool, "add", full)
     with pytest.raises(UsageError, match=r"No space left on device.*: see to its free space, or set TMPDIR"):
-        Inputs(str(scans), "/elsewhere", WHOLE, folds_case=False)
+        Inputs(str(scans), "/elsewhere", WHOLE, folds_names=False)

@@ -1,5 +1,6 @@
 """Jobs over shards, beside the driver: what goes in, what comes out, what is done again."""
 
+import hashlib
 import io
 import json
 import os
@@ -209,8 +210,12 @@ def test_of_a_shard_that_is_done_again_the_rest_is_carried_over(tmp_path, colour
     assert shards(output) == first, "the same bytes, whatever was carried over"
     assert again(retry_errors=True) == [] and "1 failed before" in capsys.readouterr().out
 
-    decided = [{"id": before["a.jpg"]["id"], "decision": "redo"}, {"id": before["b.png"]["id"], "decision": "keep"}]
+    a = {name: before["a.jpg"][name] for name in ("id", "source")}
+    decided = [a | {"decision": "redo"}, {"id": before["b.png"]["id"], "decision": "keep"}]
     (tmp_path / "decisions.json").write_text(json.dumps(decided))
+    (tmp_path / "others.json").write_text(json.dumps([decided[0] | {"source": "/box2/a.tar#a.jpg"}]))
+    with pytest.raises(UsageError, match="is about another archive"):
+        again(only=str(tmp_path / "others.json"))
     capsys.readouterr()
     assert again(only=str(tmp_path / "decisions.json"), vividness=0.1) == ["a.jpg"]
     assert "photographs/s" not in capsys.readouterr().out, "one photograph has no rate; what is carried over counts not"
@@ -245,6 +250,23 @@ def test_what_was_made_is_done_again_where_it_is_not_what_the_catalogue_says(tmp
     (tmp_path / "decisions.json").write_text(json.dumps(decided))
     assert run(source, output, only=str(tmp_path / "decisions.json")) == 0
     assert coloured == ["0.jpg", "1.jpg"] and shards(output) == first
+
+
+def test_what_was_made_of_another_photograph_is_not_carried_over(tmp_path, coloured):
+    """As where a shard is replaced while the job begins, or by a tool that keeps its time."""
+    shard, output = tmp_path / "set/a.tar", tmp_path / "out"
+    write_tar(shard, {f"{i}.jpg": picture(i, "jpg") for i in range(3)})
+    assert run(tmp_path / "set", output) == 0
+    before = shard.stat()
+    write_tar(shard, {f"{i}.jpg": picture(i % 2, "jpg") for i in range(3)})
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert shard.stat().st_size == before.st_size
+    coloured.clear()
+    decided = [{"id": by_name(output)["0.jpg"]["id"], "decision": "redo"}]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided))
+    assert run(tmp_path / "set", output, only=str(tmp_path / "decisions.json")) == 0
+    assert coloured == ["0.jpg", "2.jpg"]
+    assert by_name(output)["2.jpg"]["source_sha256"] == hashlib.sha256(picture(0, "jpg")).hexdigest()
 
 
 class FaultyActor(ShardActor):

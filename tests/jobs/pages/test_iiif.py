@@ -112,3 +112,10 @@ def test_the_record_has_every_input_with_its_digests_and_what_people_decided(arc
     assert table["decision"].to_pylist().count("reject") == 1
     with pytest.raises(UsageError, match="go together"):
         review.ReviewConfig(str(archive), iiif=SERVED)
+
+
+def test_nothing_is_written_elsewhere_whatever_a_catalogue_says(archive, tmp_path):
+    row = {"id": "f" * 32, "source": f"{tmp_path}/scans/../../x/a.png", "status": "ok", "width": 40, "height": 30}
+    Catalog(str(archive)).append(pa.Table.from_pylist([row], SCHEMA))
+    with pytest.raises(UsageError, match="leads out of it"):
+        iiif.write(str(archive), SERVED, ORIGINALS)

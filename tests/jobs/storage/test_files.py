@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
+import fsspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from s3fs.errors import translate_boto_error
@@ -25,6 +27,75 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, length):
     assert len(os.fsencode(name)) == length
     files.write_bytes(str(tmp_path / name), b"x")
     assert names(tmp_path) == [name] and files.read_bytes(str(tmp_path / name)) == b"x"
+
+
+NAMES = (
+    "a",
+    "a::b",
+    "s3::a",
+    "zip::a",
+    "a*",
+    "a?",
+    "a[b]",
+    "a#b",
+    "a%2Fb",
+    "a\nb",
+    " a ",
+    "-a",
+    "~a",
+    "a\\b",
+    "file:a",
+)
+
+
+def test_a_name_is_that_of_one_file(tmp_path):
+    """Whatever it means elsewhere."""
+    for name in NAMES:
+        files.write_bytes(str(tmp_path / name), name.encode())
+    assert names(tmp_path) == sorted(NAMES)
+    for name in NAMES:
+        assert files.is_local(str(tmp_path / name)) and files.read_bytes(str(tmp_path / name)) == name.encode()
+        fs, path = files.file_system(str(tmp_path / name))
+        assert fs.cat_file(path) == name.encode()
+
+
+def test_a_key_in_a_bucket_is_that_of_one_object(s3_endpoint):
+    s3 = fsspec.filesystem("s3")
+    s3.mkdir("keys")
+    keys = [name for name in NAMES if "\n" not in name]  # which the server of these tests does not take
+    for name in keys:
+        files.write_bytes(f"s3://keys/{name}", name.encode())
+        with files.stored(f"s3://keys/stored/{name}") as file:
+            file.write(name.encode())
+    found = {entry["Key"] for entry in s3.call_s3("list_objects_v2", Bucket="keys")["Contents"]}
+    assert found == {*keys, *(f"stored/{name}" for name in keys)}
+    for name in keys:
+        assert files.read_bytes(f"s3://keys/{name}") == name.encode()
+    with pytest.raises(OSError, match="rename it"):
+        files.write_bytes("s3://keys/a?versionId=1", b"x")
+    assert files.read_bytes("s3://keys/a") == b"a"
+
+
+def test_an_archive_s_member_is_in_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
+    uri = f"zip://a.png::file://{tmp_path}/scans.zip"
+    assert files.read_bytes(uri) == b"x" and not files.is_local(uri)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_what_another_name_leads_to_is_never_written_to(tmp_path, link):
+    """Such as what a process has left that was killed when its file had its name already, but its first one too."""
+    original, place = tmp_path / "original.png", tmp_path / "a.png"
+    original.write_bytes(b"original")
+    files.write_bytes(str(place), b"x")
+    link(original, files._temporary(str(place)))
+    files.write_bytes(str(place), b"new")
+    assert (original.read_bytes(), place.read_bytes()) == (b"original", b"new")
+    link(place, files._temporary(str(place)))
+    with pytest.raises(FileExistsError):
+        files.write_bytes(str(place), b"another", new=True)
+    assert place.read_bytes() == b"new" and names(tmp_path) == ["a.png", "original.png"]
 
 
 def slowly(path, content: bytes, started, go_on):

@@ -198,6 +198,15 @@ def test_only_what_proves_to_be_ours_is_deleted(place):
             place.remove(outside, lambda data: True)
 
 
+def test_what_is_put_aside_is_kept(place):
+    place.fs.makedirs(f"{place.root}/catalog", exist_ok=True)
+    for content in (b"first", b"second"):
+        place.fs.pipe_file(f"{place.root}/catalog/a.parquet", content)
+        place.put_aside(f"{place.root}/catalog/a.parquet")
+    kept = [place.fs.cat_file(f"{place.root}/damaged/catalog-a.parquet{end}") for end in ("", ".1")]
+    assert kept == [b"first", b"second"] and place.files("catalog") == []
+
+
 def test_a_folder_with_anything_else_in_it_stays(place):
     place.fs.makedirs(f"{place.root}/checkpoint_1", exist_ok=True)
     place.fs.pipe_file(f"{place.root}/checkpoint_1/state.pt", b"x")

@@ -155,6 +155,18 @@ def test_no_two_members_of_a_sample_get_one_name(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_name_that_was_given_away_before_it_came(tmp_path, monkeypatch, stays):
+    monkeypatch.setattr(webdataset, "PORTION_PHOTOGRAPHS", 1)
+    source = archive(tmp_path / "in.tar", ("a.webp", b"first"), ("b.png", b"second"), ("a.png", b"third"))
+    output = str(tmp_path / "out.tar")
+    data = (lambda data: None if data == b"third" else data.upper()) if stays else bytes.upper
+    assert through(source, output, data) == ["a.png", "b.png", "a.png.png"]
+    found = dict(members(output))
+    assert len(found) == 6 and found["a.png"] == b"FIRST" and found["a.png.png"].upper() == b"THIRD"
+    assert shards.read_one(output, "a.png.png").upper() == b"THIRD"
+
+
 def test_a_sample_is_not_torn(tmp_path, monkeypatch):
     monkeypatch.setattr(webdataset, "PORTION_PHOTOGRAPHS", 3)
     names = [f"{key}.{side}.jpg" for key in "abcd" for side in ("left", "right")] + [f"e.{i}.jpg" for i in range(5)]
