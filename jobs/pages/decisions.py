@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from jobs.cli import UsageError
 from jobs.storage import files
 from jobs.storage.parts import Part
 
+T = TypeVar("T")
 KEEP, REJECT, REDO = DECISIONS = "keep", "reject", "redo"
 
 
@@ -28,7 +29,11 @@ class Said(NamedTuple):
     def of(self, part: Part) -> "Said":
         """What was said of a part's photographs."""
         ids = part.among({*self.decisions, *self.hints})
-        return Said(*({id: value for id, value in values.items() if id in ids} for values in self))
+
+        def ours(values: dict[str, T]) -> dict[str, T]:
+            return {id: value for id, value in values.items() if id in ids}
+
+        return Said(ours(self.decisions), ours(self.hints), ours(self.sources))
 
     def check(self, rows: pa.Table, uri: str) -> None:
         """Raise ``UsageError`` where ``uri``, in which this was said, names a photograph by an id that is another one's
