@@ -184,7 +184,7 @@ class ShardActor(Pipeline):
                 names = writer.write(portion, [self._made(scan, writer.most) for scan in scans])
         for scan, name in zip(scans, names, strict=True):
             if scan.picture is not None:
-                scan.row["output"] = files.printable(f"{shard.output}#{name}")
+                scan.row["output"] = f"{files.printable(shard.output)}#{name}"
         rows.add([scan.row for scan in scans], [scan.kept for scan in scans])
         self._keep_thumbnails(fresh)
         for scan in fresh:
@@ -196,6 +196,7 @@ class ShardActor(Pipeline):
         data = photograph.data or b""
         path = f"{shard.path}/{photograph.name}"
         scan = self._scan(f"{shard.uri}#{photograph.name}", path, shard.version, len(data), None, holding(data))
+        scan.row["source"] = f"{files.printable(shard.uri)}#{photograph.name}"  # which is printable as it is
         scan.stray, scan.data, scan.label = False, data, photograph.label
         if photograph.problem:
             scan.fail(photograph.problem)

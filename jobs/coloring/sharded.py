@@ -143,11 +143,11 @@ class Shards(Work):
             entries, lost = hinted.listed(self.config.hints), []
             of_path = dict(zip(self.files["path"].to_pylist(), self.files["id"].to_pylist(), strict=True))
             for path in entries:
-                name = os.fsencode(unprintable(path))
-                above = (name[:i] for i in range(len(name)) if name[i : i + 1] == b"/")
-                within = next((of_path[one] for one in above if one in of_path), None)
+                ends = (i for i, character in enumerate(path) if character == "/")
+                within = next((one for i in ends if (one := os.fsencode(unprintable(path[:i]))) in of_path), None)
                 if within:
-                    found[within][source_id(name)] = entries[path]
+                    name = path[len(printable(os.fsdecode(within))) :].encode()
+                    found[of_path[within]][source_id(within + name)] = entries[path]
                 else:
                     lost.append(path)
             if lost and self.config.archive_part == WHOLE:

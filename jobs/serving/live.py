@@ -75,16 +75,19 @@ class Live:
     def _scan(self, source: str, version: str) -> _Warm:
         key = source, version
         if key not in self._warm:
-            self._warm[key] = _read(files.unprintable(source))
+            self._warm[key] = _read(source)
             if len(self._warm) > WARM:
                 self._warm.popitem(last=False)
         self._warm.move_to_end(key)
         return self._warm[key]
 
 
-def _read(uri: str) -> _Warm:
-    within = shards.apart(uri)
-    data = shards.read_one(*within) if within else files.read_bytes(uri, most=8 * photo.MAX_PIXELS)
+def _read(source: str) -> _Warm:
+    if within := shards.apart(source):
+        shard, name = within
+        data = shards.read_one(files.unprintable(shard), name)
+    else:
+        data = files.read_bytes(files.unprintable(source), most=8 * photo.MAX_PIXELS)
     first = photo.measure(data)[0]
     with admission.for_pixels().reserve(12 * first.width * first.height * first.bits // 8):
         grey = next(photo.pages(data)).grey

@@ -25,6 +25,7 @@ PART = 16 << 20  # bytes of an upload's parts to object stores, of which there m
 UNFINISHED = ".colorize-"
 """What the name of a file begins with while it is written, beside its place; at most one for each place, which the next
 attempt takes over."""
+_ESCAPE = re.compile(r"\\u(?:dc([89a-f][0-9a-f])|005c)")  # of a byte that is not UTF-8, and of a backslash
 _UNFINISHED = re.compile(rf"(^|/){re.escape(UNFINISHED)}[0-9a-f]{{16}}$")
 
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "azure")
@@ -60,13 +61,13 @@ def absolute(uri: str) -> str:
 
 
 def printable(path: str) -> str:
-    """A file's name as valid Unicode: bytes that are not UTF-8 become backslash escapes."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    """A file's name as valid Unicode: bytes that are not UTF-8 become escapes, and so does what looks like one."""
+    return _ESCAPE.sub(lambda escape: r"\u005c" + escape[0][1:], path).encode("utf-8", "backslashreplace").decode()
 
 
 def unprintable(text: str) -> str:
     """The name that ``printable`` was given."""
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda escape: chr(0xDC00 + int(escape[1], 16)), text)
+    return _ESCAPE.sub(lambda escape: chr(0xDC00 + int(escape[1], 16)) if escape[1] else "\\", text)
 
 
 @contextlib.contextmanager

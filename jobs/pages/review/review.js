@@ -61,7 +61,7 @@ function address(place) {
   if (inShard(place)) return null;
   if (/^https?:/.test(place)) return place;
   if (/^\w+:\/\//.test(place)) return null;
-  const encoded = place.split("/").map(encodeURIComponent).join("/").replace(/%5Cudc([89a-f][0-9a-f])/g, "%$1");
+  const encoded = place.split("/").map(encodeURIComponent).join("/").replace(/%5Cu(?:dc([89a-f][0-9a-f])|005c)/g, (_, byte) => `%${byte || "5C"}`);
   return place.startsWith("/") ? `file://${encoded}` : `../${encoded}`;
 }
 

@@ -24,6 +24,7 @@ from jobs.coloring import few
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.shard_worker import ShardActor
 from jobs.pages import iiif
+from jobs.serving import live
 from jobs.verify import VerifyConfig
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
@@ -267,6 +268,25 @@ def test_what_was_made_of_another_photograph_is_not_carried_over(tmp_path, colou
     assert run(tmp_path / "set", output, only=str(tmp_path / "decisions.json")) == 0
     assert coloured == ["0.jpg", "2.jpg"]
     assert by_name(output)["2.jpg"]["source_sha256"] == hashlib.sha256(picture(0, "jpg")).hexdigest()
+
+
+def test_no_name_is_taken_for_another_s(tmp_path, coloured):
+    """Of bytes that are no UTF-8, and as the catalogue writes them."""
+    names = [os.fsdecode(b"caf\xe9.jpg"), r"caf\udce9.jpg"]
+    write_tar(tmp_path / "set/a.tar", {name: picture(i, "jpg") for i, name in enumerate(names)})
+    assert run(tmp_path / "set", tmp_path / "out") == 0
+    found = by_name(tmp_path / "out")
+    shown = [r"caf\udce9.jpg", r"caf\u005cudce9.jpg"]
+    assert [found[name]["source_sha256"] for name in shown] == [
+        hashlib.sha256(picture(i, "jpg")).hexdigest() for i in range(2)
+    ]
+    assert verify.main(VerifyConfig(str(tmp_path / "out"), read_all=True)) == 0
+    for i, name in enumerate(shown):
+        assert np.array_equal(live._read(found[name]["source"]).shown, Image.open(io.BytesIO(picture(i, "jpg"))))
+        (tmp_path / "hints.csv").write_text(f"path,x,y,color\na.tar/{name},{20 + i},30,#c02020\n")
+        coloured.clear()
+        assert run(tmp_path / "set", tmp_path / "out", hints=str(tmp_path / "hints.csv")) == 0
+        assert coloured == [name]
 
 
 class FaultyActor(ShardActor):

@@ -112,8 +112,17 @@ def test_a_list_names_files(archive, tmp_path_factory, kind):
 
 
 def test_printable_names_lead_back_to_the_file():
-    for name in (os.fsdecode(b"caf\xe9/\xff.png"), "spa\u00df \u6771\u4eac.png", r"C:\users\udo.png"):
+    """And no two of them are the same."""
+    names = [
+        os.fsdecode(b"caf\xe9/\xff.png"),
+        "spa\u00df \u6771\u4eac.png",
+        r"C:\users\udo.png",
+        r"caf\udce9/\udcff.png",
+    ]
+    names += [r"\u005cudcff", r"\\udcff", "\\\udcff"]
+    for name in names:
         assert files.unprintable(files.printable(name)) == name
+    assert files.printable(names[0]) == r"caf\udce9/\udcff.png" and files.printable(names[2]) == names[2]
 
 
 def test_a_list_names_each_file_once_and_never_one_for_another(tmp_path):
