@@ -220,9 +220,12 @@ def is_unfinished(path: str) -> bool:
 
 
 def _to_write(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """Raises as ``located`` does, and ``OSError`` for a name that S3's client would cut."""
-    if get_protocol(uri) in ("s3", "s3a") and "?versionId=" in uri:
-        raise OSError(errno.EINVAL, "in a bucket no name can have ?versionId= in it: rename it", uri)
+    """Raises as ``located`` does, and ``OSError`` for a name that S3's client would cut, or could not send."""
+    if get_protocol(uri) in ("s3", "s3a"):
+        if "?versionId=" in uri:
+            raise OSError(errno.EINVAL, "in a bucket no name can have ?versionId= in it: rename it", uri)
+        if uri.encode("utf-8", "ignore").decode() != uri:
+            raise OSError(errno.EILSEQ, "in a bucket names are UTF-8: rename it", printable(uri))
     return located(uri)
 
 

@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.utils import get_protocol, glob_translate
+from fsspec.utils import glob_translate
 from pyarrow import csv
 
 from jobs.cli import UsageError
@@ -111,10 +111,10 @@ def covers(source: str, uri: str) -> bool:
     fs, root = located(source)
     if is_local(source) and is_local(uri):
         root, path = os.path.realpath(root), os.path.realpath(absolute(uri))
-    elif get_protocol(source) == get_protocol(uri):
-        path = located(uri)[1]
     else:
-        return False
+        other, path = located(uri)
+        if type(fs) is not type(other):  # by which s3a:// is s3://
+            return False
     if _is_glob(root) and not fs.exists(root):
         return re.match(glob_translate(root), path) is not None
     return path == root or path.startswith(root.rstrip("/") + "/")

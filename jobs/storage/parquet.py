@@ -102,7 +102,7 @@ def is_named_by_us(path: str) -> bool:
     return _OURS.search(path) is not None
 
 
-def _is_ours(path: str, data: bytes) -> bool:
+def is_ours(path: str, data: bytes) -> bool:
     """A name that fits the content is ours."""
     name = _OURS.search(path)
     return name is not None and is_content(name[1])(data)
@@ -146,7 +146,7 @@ def sweep(catalog: Catalog, output: str) -> None:
             catalog.append(_changed(catalog, ids, {"output": uri}))
     for name, path in present.items():
         needed = name in current and counts[name] == len(current[name])
-        if not needed and not place.remove(path, partial(_is_ours, path)):
+        if not needed and not place.remove(path, partial(is_ours, path)):
             place.put_aside(path)  # it has our name and another content
 
 

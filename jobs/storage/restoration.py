@@ -112,7 +112,7 @@ def _restored(photograph: Photograph, folder: str, dry_run: bool, large: threadi
     shown = files.printable(name)
     if suffix != "jpg":
         return Result(shown, "other")
-    if not name or name.startswith("/") or ".." in name.split("/"):
+    if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
         return Result(shown, "failed", "its name is none of a scan: see where it comes from")
     try:
         data = photograph.read()

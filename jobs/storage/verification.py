@@ -2,14 +2,17 @@
 
 import os
 import posixpath
+import re
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.cli import UsageError
-from jobs.storage import listing, shard_rows, shards
+from jobs.storage import listing, parquet, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
 from jobs.storage.files import is_unfinished, printable, unprintable
 from jobs.storage.output import Place, is_content
@@ -64,7 +67,9 @@ def verify(output: str, read_all: bool = False) -> Findings:
             for number in _changed(uri, {name: (number, digests[number]) for name, number in numbers.items()}):
                 absent[number] = True
     needed = {path for path in paths if path}
-    needed |= {f"{place.root}/shards/{footer.shard}" for footer in shard_rows.footers(place).values() if footer}
+    needed |= {
+        f"{place.root}/shards/{unprintable(footer.shard)}" for footer in shard_rows.footers(place).values() if footer
+    }
     pictures = f"{place.root}/images/"
     for path in [path for path in needed if path.startswith(pictures)]:
         name = path.removeprefix(pictures)
@@ -93,11 +98,19 @@ def mend(output: str, findings: Findings) -> list[str]:
         catalog.append(_with(gone, status="skipped", error=GONE))
     if not findings.damaged:
         catalog.compact()
-    kept = []
-    for path in findings.unneeded:
-        if not place.remove(path, (lambda data: True) if is_unfinished(path) else is_made_by_us):
-            kept.append(path)
-    return kept
+    sources = {*catalog.read(["source"])["source"].to_pylist()} if findings.unneeded else set()
+    return [path for path in findings.unneeded if not place.remove(path, _proof(place, path, sources))]
+
+
+def _proof(place: Place, path: str, sources: set[str]) -> Callable[[bytes], bool]:
+    """For ``Place.remove``: what a person has made of a picture says that it is ours too, but has another name."""
+    if is_unfinished(path):
+        return lambda data: True
+    if parquet.is_named_by_us(path):
+        return partial(parquet.is_ours, path)
+    found = re.fullmatch(r"/(?:images|variants/\d+)/((?s:.+))\.(?:png|jpg|tif)", path.removeprefix(place.root))
+    scan = found and f"{(place.marker or {}).get('source')}/{printable(found[1])}"
+    return is_made_by_us if scan in sources else lambda data: False
 
 
 def is_made_by_us(data: bytes) -> bool:

@@ -201,3 +201,9 @@ def test_names_in_a_bucket_are_listed_as_they_are(s3_endpoint):
     for name in ("scans/", "scans/x/", "scans/x/a.png", "scans/x//a.png", "scans//b.png"):
         s3.call_s3("put_object", Bucket="names", Key=name, Body=b"" if name.endswith("/") else b"x")
     assert paths("s3://names/scans") == ["/b.png", "x//a.png", "x/a.png"]
+
+
+def test_what_is_covered_is_by_any_name_of_its_file_system(s3_endpoint, tmp_path):
+    assert listing.covers("s3://bucket/scans", "s3a://bucket/scans/out/images/a.png")
+    assert not listing.covers("s3://bucket/scans", "s3a://bucket/scans-colour/a.png")
+    assert not listing.covers("s3://tmp", "/tmp/a.png") and not listing.covers(str(tmp_path), f"s3:/{tmp_path}/a.png")

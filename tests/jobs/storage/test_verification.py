@@ -69,12 +69,17 @@ def test_a_picture_that_was_changed_is_found_by_reading_all(output, tmp_path):
 
 
 def test_only_our_pictures_are_deleted_when_no_row_needs_them(output, capsys, tmp_path):
-    stale, foreign = tmp_path / "out/images/d.png.png", tmp_path / "out/images/holiday.png"
-    stale.write_bytes(OURS)
+    """What was made of one of ours says that it is ours as well."""
+    stale, foreign = tmp_path / "out/images/a.png.jpg", tmp_path / "out/images/b.png.tif"
+    retouched, collected = tmp_path / "out/images/a.png-final.png", tmp_path / "out/shards/best.tar"
+    collected.parent.mkdir()
+    for path in (stale, retouched, collected):
+        path.write_bytes(OURS)
     foreign.write_bytes(b"mine")
-    assert run(output) == 3 and "2 pictures that no row needs" in capsys.readouterr().out
-    assert run(output, mend=True) == 3, "one remains"
+    assert run(output) == 3 and "4 pictures that no row needs" in capsys.readouterr().out
+    assert run(output, mend=True) == 3, "some remain"
     assert not stale.exists() and foreign.read_bytes() == b"mine"
+    assert retouched.read_bytes() == collected.read_bytes() == OURS
     assert "do not prove to be ours" in capsys.readouterr().out
     assert all(found == ("ok", "1", True) for found in status(output).values())
 
