@@ -42,8 +42,13 @@ def made(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(output.glob("shards/*.tar"))}
 
 
+def stamps(output: Path) -> dict[str, int]:
+    """When each shard was done."""
+    return {path.name: path.stat().st_mtime_ns for path in output.glob("catalog/shard-*.parquet")}
+
+
 def done(output: Path) -> int:
-    return len(list(output.glob("catalog/shard-*.parquet")))
+    return len(stamps(output))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +68,8 @@ def check(output: Path, undisturbed: dict[str, bytes]) -> None:
 
 
 def test_a_driver_killed_again_and_again(archive, undisturbed, tmp_path):
-    """At most the shards that its two workers are at are done twice."""
-    rng, output = random.Random(0), tmp_path / "out"
+    """What was done stays as it is: the shards that its two workers were at are begun again, and no others."""
+    rng, output, first = random.Random(0), tmp_path / "out", dict[str, int]()
     job = command(archive, output, "--actors", "2")
     for kill in range(DRIVER_KILLS):
         process = subprocess.Popen(job, start_new_session=True, stdout=subprocess.DEVNULL)
@@ -75,23 +80,30 @@ def test_a_driver_killed_again_and_again(archive, undisturbed, tmp_path):
         assert process.poll() is None, f"kill {kill + 1}: the job ended by itself"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        print(f"kill {kill + 1}: {done(output)} shards done")
+        first = stamps(output) | first
+        print(f"kill {kill + 1}: {len(first)} shards done")
     assert subprocess.run(job).returncode == 3
     check(output, undisturbed)
+    assert stamps(output) | first == stamps(output), "none of them done again"
 
 
 def test_workers_killed_again_and_again(archive, undisturbed, tmp_path):
-    process = subprocess.Popen(command(archive, tmp_path / "out", "--actors", "2"))
-    rng, kills = random.Random(1), 0
+    """Each kill costs what its worker was at: a shard that it has not yet told the driver of is done again."""
+    output = tmp_path / "out"
+    process = subprocess.Popen(command(archive, output, "--actors", "2"))
+    rng, kills, first = random.Random(1), 0, dict[str, int]()
     while process.poll() is None and kills < WORKER_KILLS:
         time.sleep(0.005)
         workers = _workers(process.pid)
-        if workers and done(tmp_path / "out") > kills * SHARDS // (WORKER_KILLS + 2):
+        if workers and done(output) > kills * SHARDS // (WORKER_KILLS + 2):
             time.sleep(rng.random() * 0.5)
+            first = stamps(output) | first
             os.kill(rng.choice(workers), signal.SIGKILL)
             kills += 1
     assert process.wait(600) == 3 and kills == WORKER_KILLS
-    check(tmp_path / "out", undisturbed)
+    check(output, undisturbed)
+    last = stamps(output)
+    assert sum(last[shard] != then for shard, then in first.items()) <= WORKER_KILLS
 
 
 def test_a_node_leaves(archive, undisturbed, tmp_path):
