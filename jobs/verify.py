@@ -51,6 +51,7 @@ def _verify(config: VerifyConfig, output: str) -> int:
     _say("colour photographs that are gone, or not what was written", found.missing["output"].to_pylist())
     _say("pictures that no row needs", found.unneeded)
     _say("photographs whose scan is gone", found.gone["source"].to_pylist())
+    _say("photographs whose scan is back", found.back["source"].to_pylist())
     if not found:
         print(f"{output} holds what its catalogue says")
         return cli.OK

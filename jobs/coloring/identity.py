@@ -26,8 +26,8 @@ def with_ids(files: pa.Table) -> pa.Table:
 
 
 def like_outputs(files: pa.Table) -> set[bytes]:
-    """The folders of these files that are called as colour photographs are; few."""
-    endings = tuple(f".{suffix}".encode() for suffix in SUFFIX.values())
+    """The folders of these files that are called as colour photographs or shards are; few."""
+    endings = tuple(f".{suffix}".encode() for suffix in (*SUFFIX.values(), "tar", "parquet"))
     paths = files["path"].filter(pc.match_substring(files["path"], "/"))
     seen, found = set(), set()
     for folder in map(_normal, pc.unique(pc.replace_substring_regex(paths, "/[^/]*$", "")).to_pylist()):
@@ -39,18 +39,20 @@ def like_outputs(files: pa.Table) -> set[bytes]:
     return found
 
 
-def identified(files: pa.Table, format: Format, folds_names: bool) -> tuple[pa.Table, pa.Table]:
+def identified(files: pa.Table, format: Format | None, folds_names: bool) -> tuple[pa.Table, pa.Table]:
     """``told_apart`` of a whole listing."""
     return told_apart(with_ids(files), format, folds_names, like_outputs(files))
 
 
-def told_apart(files: pa.Table, format: Format, folds_names: bool, folders: set[bytes]) -> tuple[pa.Table, pa.Table]:
+def told_apart(
+    files: pa.Table, format: Format | None, folds_names: bool, folders: set[bytes]
+) -> tuple[pa.Table, pa.Table]:
     """The files with normalised paths; and those that cannot have an output of their own, with a column ``problem``, a
     sentence, and another ``id``, of the same part of the archive, unless their output may have been replaced already.
 
-    The files have ids, and are all of a part's. ``folders`` are those of the whole archive that are ``like_outputs``.
-    ``folds_names`` says whether OUTPUT's file system takes a.png and A.png, or the like, for the same file: then parts
-    do not do.
+    Without a ``format`` they are shards, of which others with the same names are made. The files have ids, and are all
+    of a part's. ``folders`` are those of the whole archive that are ``like_outputs``. ``folds_names`` says whether
+    OUTPUT's file system takes a.png and A.png, or the like, for the same file: then parts do not do.
     """
     raw, keys = files["path"], []
     paths: list[pa.Array] = []
@@ -110,14 +112,15 @@ def _outside(paths: list[pa.Array]) -> Iterator[tuple[int, str]]:
             yield place, "it has no name of its own: give it one"
 
 
-def _hidden(paths: list[pa.Array], format: Format, folders: set[bytes]) -> Iterator[tuple[int, str]]:
-    """Photographs whose output would be called like a folder of others'."""
+def _hidden(paths: list[pa.Array], format: Format | None, folders: set[bytes]) -> Iterator[tuple[int, str]]:
+    """Those whose output would be called like a folder of others'."""
     if not folders:
         return
     for place, path in _each(paths):
-        name = output_name(format, path.decode("utf-8", "surrogateescape"))
-        if name.encode("utf-8", "surrogateescape") in folders:
-            yield place, f"its colour photograph would be called {printable(name)}, like a folder: rename one"
+        name = os.fsdecode(path)
+        name = output_name(format, name) if format else name
+        if os.fsencode(name) in folders:
+            yield place, f"what is made of it would be called {printable(name)}, like a folder: rename one"
 
 
 def _alike(files: pa.Table, paths: list[pa.Array], keys: pa.ChunkedArray) -> dict[int, str]:

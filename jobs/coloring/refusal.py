@@ -13,6 +13,8 @@ from jobs.storage.files import printable
 
 def record(refused: pa.Table, catalog: Catalog, job: Job) -> None:
     """Rows of the inputs that cannot have an output of their own, where they are not there already."""
+    if not len(refused):
+        return
     known = catalog.read(["id", "error"])
     said = known["error"].take(pc.index_in(refused["id"], value_set=known["id"]))
     anew = pc.fill_null(pc.not_equal(said, refused["problem"]), True)

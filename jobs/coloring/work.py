@@ -27,7 +27,7 @@ class Work(ABC):
     def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
         self.part, self.listed = share.part, share.listed
         self.job, self.config, self.place, self.catalog = job, config, place, Catalog(job.output, share.part)
-        found = told_apart(share.files, job.format, place.folds_names, share.folders)
+        found = told_apart(share.files, None if job.sharded else job.format, place.folds_names, share.folders)
         self.files, self.refused = map(share.part.rows, found)
         """Of this part, what is to be done, and what cannot have an output of its own, with a column ``problem``."""
 

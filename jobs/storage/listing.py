@@ -166,7 +166,7 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[pa.Table]:
     folder = _uri(fs, path.rpartition("/")[0])
     with fs.open(path, "rb") as file:
         if path.endswith(".txt"):
-            names = file.read().decode("utf-8-sig", "surrogateescape").splitlines()
+            names = file.read().decode("utf-8-sig", "surrogateescape").split("\n")
         else:
             names = _named(pq.read_table(file) if path.endswith(".parquet") else _rows(file, folder), path)
     places: dict[str, str] = {}

@@ -32,9 +32,11 @@ class Findings:
     """Pictures that no row needs."""
     gone: pa.Table = field(default_factory=SCHEMA.empty_table)
     """Rows whose scan is no longer in the archive."""
+    back: pa.Table = field(default_factory=SCHEMA.empty_table)
+    """Rows that say so, although it is in the archive again."""
 
     def __bool__(self) -> bool:
-        return bool(self.damaged or len(self.missing) or self.unneeded or len(self.gone))
+        return bool(self.damaged or len(self.missing) or self.unneeded or len(self.gone) or len(self.back))
 
 
 def verify(output: str, read_all: bool = False) -> Findings:
@@ -76,13 +78,13 @@ def verify(output: str, read_all: bool = False) -> Findings:
         needed.add(f"{place.root}/confidence/{posixpath.splitext(name)[0]}.png")
         needed |= {f"{place.root}/variants/{number}/{name}" for number in range(2, 6)}
     unneeded = sorted(there - needed)
-    return Findings([], rows.filter(pa.array(absent, pa.bool_())), unneeded, _gone(place, rows))
+    return Findings([], rows.filter(pa.array(absent, pa.bool_())), unneeded, *_gone_and_back(place, rows))
 
 
 def mend(output: str, findings: Findings) -> list[str]:
     """Put damaged files of the catalogue aside, have missing photographs coloured again by the next run, say in the
-    catalogue whose scans are gone, and delete the pictures that no row needs, if they prove to be ours. Returns those
-    that do not.
+    catalogue whose scans are gone, or are back, and delete the pictures that no row needs, if they prove to be ours.
+    Returns those that do not.
     """
     place, catalog = Place(output), Catalog(output)
     for path in findings.damaged:
@@ -95,7 +97,12 @@ def mend(output: str, findings: Findings) -> list[str]:
     for shard in shard_rows.where(place, within["id"].to_pylist()):
         place.put_aside(there[shard])  # without it the shard is not done
     if len(gone := findings.gone.filter(pc.invert(_in_shard(findings.gone["source"])))):
+        done = pc.equal(gone["status"], "ok")
+        versions = pc.if_else(done, gone["source_version"], "")
+        gone = gone.set_column(gone.schema.get_field_index("source_version"), "source_version", versions)
         catalog.append(_with(gone, status="skipped", error=GONE))
+    if len(findings.back):
+        catalog.append(_with(findings.back, status="ok", error=None))
     if not findings.damaged:
         catalog.compact()
     sources = {*catalog.read(["source"])["source"].to_pylist()} if findings.unneeded else set()
@@ -178,16 +185,20 @@ def _is_there(place: Place, path: str, there: set[str], digest: str | None, read
     return is_content(digest or "")(place.fs.cat_file(path))
 
 
-def _gone(place: Place, rows: pa.Table) -> pa.Table:
-    """Rows of what an archive that can be listed no longer holds."""
+def _gone_and_back(place: Place, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows of what an archive that can be listed no longer holds; and of what is in colour, was said to be gone, and is
+    there again. What was not in colour the next job does.
+    """
     marker = place.marker or {}
     try:
         files = listing.listing(marker["source"])
     except (KeyError, UsageError):  # not known, or not reachable from here
-        return SCHEMA.empty_table()
+        return SCHEMA.empty_table(), SCHEMA.empty_table()
     uris = pa.array([printable(os.fsdecode(uri)) for uri in files["uri"].to_pylist()], pa.string())
     within = pc.starts_with(rows["source"], marker["source"].rstrip("/") + "/")
     place_of = pc.struct_field(pc.extract_regex(rows["source"], shards.WITHIN), "shard")
     place_of = pc.if_else(pc.is_in(place_of, value_set=uris), place_of, rows["source"])  # a name may look like one
     lost = pc.and_(within, pc.invert(pc.is_in(place_of, value_set=uris)))
-    return rows.filter(pc.and_(lost, pc.fill_null(pc.not_equal(rows["error"], GONE), True)))
+    said = pc.fill_null(pc.equal(rows["error"], GONE), False)
+    back = pc.and_(pc.and_(said, within), pc.and_(pc.invert(lost), pc.not_equal(rows["source_version"], "")))
+    return rows.filter(pc.and_(lost, pc.invert(said))), rows.filter(back)

@@ -141,7 +141,8 @@ def _columns(rows: pa.Table, stored: pa.Table, output: str, reasons: list[str | 
     common = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     root = "".join(f"{folder}/" for folder, _ in common)
     paths = [uri.removeprefix(root) for uri in uris]
-    folders, names = zip(*map(folder_and_name, paths), strict=True)
+    names = [folder_and_name(path)[1] for path in paths]
+    folders = [path.removesuffix(name) for path, name in zip(paths, names, strict=True)]
     files = [
         uri and uri.removeprefix(f"{output}/").replace(path, "\0")  # nearly all alike, so
         for uri, path in zip(rows["output"].to_pylist(), paths, strict=True)

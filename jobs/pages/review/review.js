@@ -34,22 +34,20 @@ function element(tag, properties = {}, ...children) {
 // ---- rows
 
 const value = (column, row) => column.values[column.of[row]] ?? null;
-const path = (row) => {
-  const folder = value(data.folder, row); // a shard's ends with its mark
-  return folder.endsWith("#") ? folder + data.name[row] : [folder, data.name[row]].filter(Boolean).join("/");
-};
+const path = (row) => value(data.folder, row) + data.name[row];
 const status = (row) => value(data.status, row);
 const source = (row) => data.root + path(row);
 
 const size = (row) => `${count(data.width[row])} × ${count(data.height[row])}`;
 
 // Where a photograph's file is, or null: relative to OUTPUT where it lies in there.
-const file = (row) => value(data.file, row)?.replaceAll("\0", path(row)) ?? null;
+const file = (row) => value(data.file, row)?.replaceAll("\0", () => path(row)) ?? null;
 
 // Whether a browser shows its file: not a TIFF, nor one that lies in a file with others.
 const opens = (row) => /\.(png|jpe?g)$/i.test(file(row) ?? "") && !inShard(file(row));
 const larger = (row) => (data.larger[row] ? `pictures/${data.larger[row]}.jpg` : null);
-const unmarked = (folder) => folder.replace(/#$/, "");
+const unmarked = (folder) => folder.replace(/(\.(tar|parquet))#$/, "$1"); // of a shard
+const folderNames = () => data.folder.values.map((folder) => folder.replace(/\/$/, ""));
 const inShard = (place) => /\.(tar|parquet)#/.test(place);
 
 // Decisions are about a certain picture: what is coloured again is undecided.
@@ -169,7 +167,7 @@ function choose() {
   const { search, show, order, folder } = form.elements;
   order.disabled = show.value === "random"; // or those by chance would not be judged as they come
   const wanted = searchable(search.value.trim()), shown = SHOWN[show.value];
-  const inside = data.folder.values.map((name) => !folder.value || `${name}/`.startsWith(`${folder.value}/`));
+  const inside = folderNames().map((name) => !folder.value || `${name}/`.startsWith(`${folder.value}/`));
   const before = chosen[current];
   chosen = [];
   for (let row = 0; row < data.id.length; row++)
@@ -456,7 +454,7 @@ function showFacts(row) {
   const known = (number, digits) => (number === null ? "not known" : number.toFixed(digits));
   const facts = [
     ["Caption", thumbnail(row)?.caption],
-    ["Folder", unmarked(value(data.folder, row))],
+    ["Folder", unmarked(folderNames()[data.folder.of[row]])],
     ["Size", size(row)],
     ["Confidence", known(data.confidence[row], 2)],
     ["Colourfulness", known(data.colorfulness[row], 1)],
@@ -510,8 +508,9 @@ function options(select, choices) {
 // Folders at every depth down to which there are not too many to choose from.
 function folders() {
   let found = [];
+  const whole = folderNames();
   for (let depth = 1; ; depth++) {
-    const names = data.folder.values.map((name) => name.split("/").slice(0, depth).join("/"));
+    const names = whole.map((name) => name.split("/").slice(0, depth).join("/"));
     const next = [...new Set([...found, ...names.filter(Boolean)])];
     if (next.length === found.length || next.length > FOLDERS) return found.sort();
     found = next;

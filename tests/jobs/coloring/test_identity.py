@@ -71,6 +71,7 @@ def test_an_output_cannot_be_called_like_a_folder_of_others():
     good, bad = told("x", "x.png/y.jpg", "y", "y.jpg/z.jpg")
     assert good == ["x.png/y.jpg", "y", "y.jpg/z.jpg"] and "called x.png, like a folder" in bad["x"]
     assert list(told("x", "x.png/y.jpg", "y", "y.jpg/z.jpg", format="jpeg")[1]) == ["y"]
+    assert list(told("a.tar", "a.tar/b.tar", "a", format=None)[1]) == ["a.tar"], "as there are in buckets"
 
 
 def test_the_same_names_are_refused_whatever_else_is_there_and_in_any_order():

@@ -207,3 +207,8 @@ def test_what_is_covered_is_by_any_name_of_its_file_system(s3_endpoint, tmp_path
     assert listing.covers("s3://bucket/scans", "s3a://bucket/scans/out/images/a.png")
     assert not listing.covers("s3://bucket/scans", "s3a://bucket/scans-colour/a.png")
     assert not listing.covers("s3://tmp", "/tmp/a.png") and not listing.covers(str(tmp_path), f"s3:/{tmp_path}/a.png")
+
+
+def test_a_list_ends_its_lines_as_files_do(tmp_path):
+    (tmp_path / "list.txt").write_bytes("a\u2028b.png\r\nc\x0bd.png\n".encode())
+    assert paths(tmp_path / "list.txt") == ["a\u2028b.png", "c\x0bd.png"]

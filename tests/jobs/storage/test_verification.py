@@ -128,6 +128,10 @@ def test_the_catalogue_says_whose_scan_is_gone(output, tmp_path):
     assert run(output, mend=True) == 0
     assert status(output)["c"] == ("skipped", "1", True) and (tmp_path / "out/images/c.png.png").is_file()
     assert run(output) == 0, "it has been said"
+    (tmp_path / "scans/c.png").write_bytes(b"x")
+    assert run(output) == 3
+    assert run(output, mend=True) == 0 and status(output)["c"] == ("ok", "1", True)
+    assert run(output) == 0
 
 
 def test_a_damaged_catalogue_is_put_aside(output, capsys, tmp_path):
