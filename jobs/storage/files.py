@@ -56,8 +56,13 @@ def chain_of(uri: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """One spelling of a place: an absolute path on this machine, or a URI; without a slash at its end."""
-    return LocalFileSystem._strip_protocol(uri) if is_local(uri) else uri.rstrip("/")
+    """One spelling of a place: an absolute path on this machine, without `..`, or a URI; without a slash at its end."""
+    if not is_local(uri):
+        return uri.rstrip("/")
+    parts = LocalFileSystem._strip_protocol(uri).split("/")
+    up = len(parts) - parts[::-1].index("..") if ".." in parts else 0
+    above = os.path.realpath("/".join(parts[:up])) if up else ""  # through a link, `..` is not the folder that it is in
+    return "/".join([above.rstrip("/"), *(part for part in parts[up:] if part not in ("", "."))]) or "/"
 
 
 def printable(path: str) -> str:

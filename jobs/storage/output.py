@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 from unicodedata import normalize
 
 from jobs.cli import UsageError
-from jobs.storage.files import file_system, is_local, is_unfinished, located, unprintable, write_bytes
+from jobs.storage.files import absolute, file_system, is_local, is_unfinished, located, unprintable, write_bytes
 from jobs.storage.parts import WHOLE, Part
 
 MARKER, LEASE = "colorize.json", "colorize.lease"
@@ -70,7 +70,7 @@ class Place:
         if marker := self.marker:
             if marker["kind"] != kind:
                 raise UsageError(f"{self.uri} holds {WHAT[marker['kind']]}, not {WHAT[kind]}: choose another place")
-            if marker["source"] != source and not moved:
+            if absolute(marker["source"]) != source and not moved:
                 raise UsageError(
                     f"{self.uri} holds the results of {marker['source']}, not of {source}: choose another place, or, "
                     "where the photographs have only moved, say so with --moved"

@@ -79,6 +79,12 @@ def test_a_file_uri_is_a_path_on_this_machine(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert files.absolute("out/") == files.absolute(f"file://{tmp_path}/out") == str(tmp_path / "out")
     assert files.absolute("s3://bucket/out/") == "s3://bucket/out"
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a/b")
+    for uri in ("link/../b/.//c", f"{tmp_path}/out/../a/b/c/", "a/./b/../../a/b/c", f"/../{tmp_path}/a/b/c"):
+        assert files.absolute(uri) == str(tmp_path / "a/b/c")
+    assert files.absolute("..") == str(tmp_path.parent) and files.absolute("/..") == files.absolute("/") == "/"
+    assert files.absolute("link/.hidden..") == str(tmp_path / "link/.hidden..")
 
 
 def test_written_through_any_file_system():
