@@ -64,7 +64,6 @@ class Files(Work):
         lost = rows.filter(pc.and_(pc.equal(rows["status"], "error"), pc.equal(rows["source_version"], "")))
         self._lost += lost["error"].to_pylist()
         if time.monotonic() - self._stored > CATALOG_SECONDS:
-            self._lease.check()
             self.flush()
         return Step.of_rows(rows)
 
@@ -74,6 +73,7 @@ class Files(Work):
 
     def flush(self) -> None:
         if self._waiting:
+            self._lease.check()  # or rows of a job that was held up would supersede those of one that goes on here
             self.catalog.append(pa.concat_tables(self._waiting))
         self._waiting, self._stored = [], time.monotonic()
 

@@ -104,9 +104,10 @@ class Place:
 
     def _mark(self, kind: Kind, source: str, moved: bool) -> None:
         new = {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        marker = self.marker
-        if marker and marker["source"] == source:
-            return
+        if marker := self.marker:
+            self.check(kind, source, moved)  # another job may have begun meanwhile, or come and gone
+            if marker["source"] == source:
+                return
         data = json.dumps((marker or new) | {"source": source}, indent=1).encode()
         try:
             write_bytes(f"{self.uri}/{MARKER}", data, new=marker is None)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jobs.cli import UsageError
 from jobs.storage import listing, parquet, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
-from jobs.storage.files import is_unfinished, printable, unprintable
+from jobs.storage.files import is_local, is_unfinished, printable, unprintable
 from jobs.storage.output import Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -47,13 +47,7 @@ def verify(output: str, read_all: bool = False) -> Findings:
     place, catalog = Place(output), Catalog(output)
     if damaged := catalog.damaged():
         return Findings(damaged=damaged)
-    rows = catalog.read()
-    elsewhere = rows["output"].filter(pc.invert(pc.starts_with(rows["output"], f"{output}/"))).drop_null()
-    if len(elsewhere):
-        raise UsageError(
-            f"the catalogue of {output} names {len(elsewhere):,} photographs in another place, such as "
-            f"{elsewhere[0]}: call OUTPUT as it was called before, or put it back to where it was"
-        )
+    rows = _called(place, catalog.read())
     there = _pictures(place)
     outputs = [_apart(output, uri) for uri in rows["output"].to_pylist()]
     digests = rows["output_sha256"].to_pylist()
@@ -164,6 +158,29 @@ def _changed(uri: str, expected: dict[str, tuple[int, str]]) -> list[int]:
     except (OSError, shards.ShardError):
         pass  # what was not found so far is not there
     return [*changed, *(number for number, _ in expected.values())]
+
+
+def _called(place: Place, rows: pa.Table) -> pa.Table:
+    """Rows whose outputs are called as the place is now, which may have been called by a link before."""
+    begin = f"{place.uri}/"
+    others = pc.unique(rows["output"].filter(pc.invert(pc.starts_with(rows["output"], begin)))).drop_null().to_pylist()
+    if not others:
+        return rows
+    found, elsewhere, root = {}, [], f"{os.path.realpath(place.root)}/"
+    for uri in others:
+        folder, name = os.path.split(place.path_of(uri))
+        path = os.path.join(os.path.realpath(folder), name)
+        if is_local(place.uri) and is_local(uri) and path.startswith(root):
+            found[uri] = begin + printable(path.removeprefix(root))
+        else:
+            elsewhere.append(uri)
+    if elsewhere:
+        raise UsageError(
+            f"the catalogue of {place.uri} names {len(elsewhere):,} photographs in another place, such as "
+            f"{elsewhere[0]}: put OUTPUT back to where it was"
+        )
+    outputs = pa.array([found.get(uri, uri) for uri in rows["output"].to_pylist()], pa.string())
+    return rows.set_column(rows.schema.get_field_index("output"), "output", outputs)
 
 
 def _pictures(place: Place) -> set[str]:

@@ -186,6 +186,21 @@ def test_a_part_leaves_alone_what_another_one_may_be_writing(tmp_path):
         assert not begun.exists()
 
 
+def test_a_place_that_another_job_has_done_meanwhile_is_not_taken_over(place, monkeypatch):
+    make = Place._make
+
+    def slowly(self):
+        make(self)
+        monkeypatch.setattr(Place, "_make", make)
+        with Place(place.uri).claim("archive", "/scans/box1"):
+            pass
+
+    monkeypatch.setattr(Place, "_make", slowly)
+    with pytest.raises(UsageError, match="holds the results of /scans/box1, not of /scans/box2"):
+        place.claim("archive", "/scans/box2").__enter__()
+    assert place.marker["source"] == "/scans/box1" and not place.fs.exists(f"{place.root}/{LEASE}")
+
+
 def test_only_what_proves_to_be_ours_is_deleted(place):
     place.fs.makedirs(f"{place.root}/images", exist_ok=True)
     mine = f"{place.root}/images/a.png"
