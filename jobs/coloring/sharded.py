@@ -115,6 +115,7 @@ class Shards(Work):
                     self.said.check(self._rows(shard, "source"), str(config.only))
             self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
             self._check_redo(sum(map(len, self._redo.values())))
+            self._check_versions()
         self._hints = self._given()
         self._left: dict[str, int] = {}
         self._lost: list[str] = []
@@ -132,6 +133,17 @@ class Shards(Work):
                 f"{self.config.only} asks to redo {lost:,} photographs that {self.config.source} does not hold: give "
                 "the SOURCE and OUTPUT that were reviewed"
             )
+
+    def _check_versions(self) -> None:
+        """Refuse what is said of a shard that has changed since: a row of Parquet may be another photograph now."""
+        there = shard_paths(self.place)
+        for id, version in zip(self.files["id"].to_pylist(), self.files["version"].to_pylist(), strict=True):
+            footer = shard_rows.footer(self.place, there[id]) if id in self._redo else None
+            if footer and footer.version != version:
+                raise UsageError(
+                    f"{footer.source} has changed since {self.config.only} was written: colour it without --only, and "
+                    "review it again"
+                )
 
     def _given(self) -> dict[str, dict[str, list[dict]]]:
         """Hints, by shard and photograph. A photograph's path is its shard's, a slash and its name there."""

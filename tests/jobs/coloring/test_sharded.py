@@ -233,6 +233,8 @@ def test_of_a_shard_that_is_done_again_the_rest_is_carried_over(tmp_path, colour
     assert by_name(output)["b.png"]["hints"][0]["color"] == "#c02020"
     assert again(hints=str(tmp_path / "hints.csv")) == again() == [], "they are known by now, and hold"
     write_tar(source / "a.tar", members | {"new.jpg": picture(3, "jpg")})
+    with pytest.raises(UsageError, match=r"has changed since .*decisions\.json was written"):
+        again(only=str(tmp_path / "decisions.json"))
     assert again() == ["a.jpg", "b.png", "new.jpg", "text.png"], "a shard that has changed is another one"
 
 
