@@ -5,6 +5,7 @@ the same for the same names, and neighbours in it have nothing to do with each o
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -250,11 +251,11 @@ def _photographs(row: dict, recipe: Preparation) -> Iterator[dict]:
 def _encoded(row: dict, recipe: Preparation) -> Iterator[tuple[str, str, bytes | str, list[dict] | None]]:
     """Name, group, encoded bytes (or why there are none) and hints of each photograph in a task's files; no hints where
     all of its colours are known."""
-    corrected = map(json.loads, row["hints"])
-    for uri, path in zip(row["uris"], row["paths"], strict=True):
+    corrected = map(json.loads, row["hints"]) if row["hints"] else itertools.repeat(None, len(row["uris"]))
+    for uri, path, hints in zip(row["uris"], row["paths"], corrected, strict=True):
         try:
             if row["hints"]:
-                yield path, GROUP, read_bytes(uri), next(corrected)
+                yield path, GROUP, read_bytes(uri), hints
             elif uri.endswith(".parquet"):
                 yield from ((*photograph, None) for photograph in _in_parquet(uri, path, recipe.balance))
             else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def test_they_join_the_photographs(archive, tmp_path, ray_local):
     assert np.abs(np.median(ab[:, known], axis=1) - true).max() < 3
     with pytest.raises(UsageError, match="was prepared with"):
         shards.prepare(list_sources(source), folder, recipe, corrections(str(archive))[1:])
+
+
+def test_what_was_said_of_one_that_is_gone_is_not_taken_for_another_s(archive, tmp_path):
+    recipe = shards.Preparation("photographs", 72, (1, 0, 0), reviewed=(str(archive),))
+    said = [[HINT], None, [HINT | {"x": 1.0}]]
+    uris = [f"{archive}/images/gone.png", f"{archive}/images/kept.png", f"{archive}/images/hinted.png"]
+    row = {"uris": uris, "paths": ["gone", "kept", "hinted"], "hints": [json.dumps(hints) for hints in said]}
+    found = {name: hints for name, _, data, hints in shards._encoded(row, recipe) if isinstance(data, bytes)}
+    assert found == {"kept": None, "hinted": said[2]}
 
 
 def test_they_have_a_weight_of_their_own():
