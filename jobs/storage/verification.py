@@ -99,19 +99,24 @@ def mend(output: str, findings: Findings) -> list[str]:
         catalog.append(_with(findings.back, status="ok", error=None))
     if not findings.damaged:
         catalog.compact()
-    sources = {*catalog.read(["source"])["source"].to_pylist()} if findings.unneeded else set()
-    return [path for path in findings.unneeded if not place.remove(path, _proof(place, path, sources))]
+    if not findings.unneeded:
+        return []
+    sources, archive = {*catalog.read(["source"])["source"].to_pylist()}, (place.marker or {}).get("source")
+
+    def is_of_a_scan(name: str) -> bool:
+        return f"{archive}/{printable(name)}" in sources
+
+    return [path for path in findings.unneeded if not place.remove(path, _proof(place, path, is_of_a_scan))]
 
 
-def _proof(place: Place, path: str, sources: set[str]) -> Callable[[bytes], bool]:
+def _proof(place: Place, path: str, is_of_a_scan: Callable[[str], bool]) -> Callable[[bytes], bool]:
     """For ``Place.remove``: what a person has made of a picture says that it is ours too, but has another name."""
     if is_unfinished(path):
         return lambda data: True
     if parquet.is_named_by_us(path):
         return partial(parquet.is_ours, path)
     found = re.fullmatch(r"/(?:images|variants/\d+)/((?s:.+))\.(?:png|jpg|tif)", path.removeprefix(place.root))
-    scan = found and f"{(place.marker or {}).get('source')}/{printable(found[1])}"
-    return is_made_by_us if scan in sources else lambda data: False
+    return is_made_by_us if found and is_of_a_scan(found[1]) else lambda data: False
 
 
 def is_made_by_us(data: bytes) -> bool:
@@ -208,11 +213,13 @@ def _gone_and_back(place: Place, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """
     marker = place.marker or {}
     try:
+        archive = marker["source"].rstrip("/")
         files = listing.listing(marker["source"])
     except (KeyError, UsageError):  # not known, or not reachable from here
         return SCHEMA.empty_table(), SCHEMA.empty_table()
-    uris = pa.array([printable(os.fsdecode(uri)) for uri in files["uri"].to_pylist()], pa.string())
-    within = pc.starts_with(rows["source"], marker["source"].rstrip("/") + "/")
+    names = (printable(os.fsdecode(path)) for path in files["path"].to_pylist())
+    uris = pa.array([f"{archive}/{name}" for name in names], pa.string())
+    within = pc.starts_with(rows["source"], f"{archive}/")
     place_of = pc.struct_field(pc.extract_regex(rows["source"], shards.WITHIN), "shard")
     place_of = pc.if_else(pc.is_in(place_of, value_set=uris), place_of, rows["source"])  # a name may look like one
     lost = pc.and_(within, pc.invert(pc.is_in(place_of, value_set=uris)))

@@ -1,6 +1,7 @@
 """What differs between catalogue, pictures and scans is found, and mended without touching anything else."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -142,3 +143,18 @@ def test_a_damaged_catalogue_is_put_aside(output, capsys, tmp_path):
     assert run(output) == 3 and "1 damaged files of the catalogue" in capsys.readouterr().out
     assert run(output, mend=True) == 0
     assert (tmp_path / f"out/damaged/catalog-{file.name}").is_file() and status(output) == {}
+
+
+def test_an_archive_above_the_folder_of_then_is_still_there(output, tmp_path):
+    """An earlier version took down where SOURCE was as it was called, such as ../scans."""
+    (tmp_path / "cwd").mkdir()
+    above = f"{tmp_path}/cwd/.."
+    marker = Place(output).marker | {"source": f"{above}/scans"}
+    (tmp_path / "out/colorize.json").write_text(json.dumps(marker))
+    rows = Catalog(output).read().to_pylist()
+    places = [{name: row[name].replace(str(tmp_path), above) for name in ("source", "output")} for row in rows]
+    Catalog(output).append(pa.Table.from_pylist([row | there for row, there in zip(rows, places, strict=True)], SCHEMA))
+    assert run(output, mend=True, read_all=True) == 0
+    assert set(status(output).values()) == {("ok", "1", True)}
+    with Place(output).claim("archive", str(tmp_path / "scans")):
+        assert Place(output).marker["source"] == str(tmp_path / "scans")
