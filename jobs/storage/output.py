@@ -54,7 +54,10 @@ class Place:
     def marker(self) -> dict | None:
         """What ``claim`` has written of this place, or None where it is not ours."""
         try:
-            return json.loads(self.fs.cat_file(f"{self.root}/{MARKER}"))
+            said = json.loads(self.fs.cat_file(f"{self.root}/{MARKER}"))
+            if not isinstance(said, dict) or said.get("kind") not in FOLDERS or "source" not in said:
+                raise ValueError("it does not say what of")
+            return said
         except FileNotFoundError:
             return None
         except ValueError as error:

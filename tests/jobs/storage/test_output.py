@@ -59,6 +59,10 @@ def test_what_is_there_already_and_not_ours_is_left_alone(place):
     with pytest.raises(UsageError, match="is there already, and was not made by this program"):
         place.check("run", "/a")
     place.check("archive", "/a", adopted=True)
+    for theirs in (b"{", b"[]", b'{"kind": "paint", "source": "/a"}', b'{"kind": "archive"}'):
+        place.fs.pipe_file(f"{place.root}/{MARKER}", theirs)
+        with pytest.raises(UsageError, match=r"colorize\.json is damaged .*choose another place"):
+            place.check("archive", "/a")
 
 
 def test_a_second_job_is_refused_while_the_first_one_works(place):
