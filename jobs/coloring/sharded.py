@@ -136,14 +136,19 @@ class Shards(Work):
 
     def _check_versions(self) -> None:
         """Refuse what is said of a shard that has changed since: a row of Parquet may be another photograph now."""
-        there = shard_paths(self.place)
-        for id, version in zip(self.files["id"].to_pylist(), self.files["version"].to_pylist(), strict=True):
-            footer = shard_rows.footer(self.place, there[id]) if id in self._redo else None
-            if footer and footer.version != version:
-                raise UsageError(
-                    f"{footer.source} has changed since {self.config.only} was written: colour it without --only, and "
-                    "review it again"
-                )
+        if changed := self._redo.keys() - {*self._unchanged(self._redo)}:
+            place = self.files["uri"][self.files["id"].to_pylist().index(min(changed))].as_py()
+            raise UsageError(
+                f"{printable(os.fsdecode(place))} has changed since {self.config.only} was written: colour it without "
+                "--only, and review it again"
+            )
+
+    def _unchanged(self, shards: Iterable[str]) -> list[str]:
+        """Those that are as the catalogue knows them, and so hold the photographs that it names."""
+        there, versions = shard_paths(self.place), self.files.select(["id", "version"]).to_pydict()
+        of = dict(zip(versions["id"], versions["version"], strict=True))
+        known = {shard: shard_rows.footer(self.place, there[shard]) for shard in shards if shard in there}
+        return [shard for shard, footer in known.items() if footer and footer.version == of[shard]]
 
     def _given(self) -> dict[str, dict[str, list[dict]]]:
         """Hints, by shard and photograph. A photograph's path is its shard's, a slash and its name there."""
@@ -153,15 +158,19 @@ class Shards(Work):
                 found[shard] = {id: self.said.hints[id] for id in ids}
         if self.config.hints:
             entries, lost = hinted.listed(self.config.hints), []
+            paths: dict[str, dict[str, str]] = defaultdict(dict)
             of_path = dict(zip(self.files["path"].to_pylist(), self.files["id"].to_pylist(), strict=True))
             for path in entries:
                 ends = (i for i, character in enumerate(path) if character == "/")
                 within = next((one for i in ends if (one := os.fsencode(unprintable(path[:i]))) in of_path), None)
                 if within:
-                    name = path[len(printable(os.fsdecode(within))) :].encode()
-                    found[of_path[within]][source_id(within + name)] = entries[path]
+                    shard, id = of_path[within], source_id(within + path[len(printable(os.fsdecode(within))) :].encode())
+                    found[shard][id], paths[shard][id] = entries[path], path
                 else:
                     lost.append(path)
+            for shard in self._unchanged(paths):
+                held = {*self._rows(shard, "hints")["id"].to_pylist()}
+                lost += [path for id, path in paths[shard].items() if id not in held]
             if lost and self.config.archive_part == WHOLE:
                 raise hinted.not_held(self.config.hints, lost)
         if any(any(of_shard.values()) for of_shard in found.values()):
