@@ -164,7 +164,8 @@ class Shards(Work):
                 ends = (i for i, character in enumerate(path) if character == "/")
                 within = next((one for i in ends if (one := os.fsencode(unprintable(path[:i]))) in of_path), None)
                 if within:
-                    shard, id = of_path[within], source_id(within + path[len(printable(os.fsdecode(within))) :].encode())
+                    name = path[len(printable(os.fsdecode(within))) :].encode()
+                    shard, id = of_path[within], source_id(within + name)
                     found[shard][id], paths[shard][id] = entries[path], path
                 else:
                     lost.append(path)
