@@ -1,7 +1,7 @@
 """Colours that people know at places of photographs, from the lists that they hand in to the network.
 
 The catalogue's column ``hints`` has those that a photograph was coloured with. They hold whenever it is coloured again,
-until somebody hands in others, or none.
+until somebody hands in others, or none, or its file holds another picture.
 """
 
 import csv
@@ -16,7 +16,7 @@ from jobs.cli import UsageError
 from jobs.coloring.job import source_id
 from jobs.pages import decisions
 from jobs.storage import files
-from jobs.storage.catalog import HINTS
+from jobs.storage.catalog import HINTS, SCHEMA, Catalog
 from jobs.storage.parts import WHOLE, Part
 
 
@@ -71,6 +71,18 @@ def hinted(sources: pa.Table, rows: pa.Table, given: dict[str, list[dict]]) -> p
     anew = pa.array([id for id, entries in given.items() if entries != before.get(id, [])], pa.string())
     sources = sources.append_column("hints", entries)
     return sources.append_column("hinted_anew", pc.is_in(sources["id"], value_set=anew))
+
+
+def of_scans(wanted: pa.Table, catalog: Catalog, given: dict[str, list[dict]]) -> pa.Table:
+    """``wanted`` with a column ``hinted_sha256``: the digests of the scans that hints were said of, unless they are
+    ``given`` now.
+    """
+    held = wanted["id"].filter(pc.is_valid(wanted["hints"]))
+    held = held.filter(pc.invert(pc.is_in(held, value_set=pa.array(given, pa.string()))))
+    rows = catalog.read(["id", "source_sha256"]) if len(held) else SCHEMA.empty_table()
+    rows = rows.filter(pc.is_in(rows["id"], value_set=held))
+    digests = rows["source_sha256"].take(pc.index_in(wanted["id"], value_set=rows["id"]))
+    return wanted.append_column("hinted_sha256", digests)
 
 
 def check(entries: list[dict], height: int, width: int) -> None:

@@ -44,7 +44,7 @@ class Files(Work):
         refusal.record(self.refused, self.catalog, self.job)
 
     def wanted(self) -> pa.Table:
-        """With a column ``hints`` as well."""
+        """With columns ``hints`` and ``hinted_sha256`` as well."""
         rows = self.catalog.read(todo.COLUMNS)  # once: of a large archive it takes seconds
         files = hinted.hinted(self.files, rows, self.hints)
         if self.said:
@@ -53,7 +53,7 @@ class Files(Work):
             wanted = todo.todo(files, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
         if wanted["hints"].null_count < len(wanted):
             self._check_hints()
-        return wanted
+        return hinted.of_scans(wanted, self.catalog, self.hints)
 
     def begin(self, wanted: pa.Table, lease: Lease) -> None:
         self._before = superseded.coloured(self.catalog, wanted)

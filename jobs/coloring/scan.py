@@ -35,6 +35,8 @@ class Scan:
     """That ``--format keep`` keeps of it."""
     hints: list[dict] = field(default_factory=list)
     """As the catalogue has them."""
+    hinted_sha256: str | None = None
+    """Digest of the file that they were said of, where that was in an earlier run."""
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)

@@ -27,8 +27,8 @@ BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno
 class ColorizeActor(Pipeline):
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
-    inputs: ClassVar = [*LISTING.names, "hints"]
-    """Columns of what it is given: of ``listing.LISTING``, and of the catalogue's hints."""
+    inputs: ClassVar = [*LISTING.names, "hints", "hinted_sha256"]
+    """Columns of what it is given: of ``listing.LISTING``, the catalogue's hints, and which scans they were said of."""
 
     def __init__(self, job: Job):
         super().__init__(job)
@@ -56,7 +56,9 @@ class ColorizeActor(Pipeline):
 
     def _of_file(self, source: dict) -> Scan:
         uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
-        return self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
+        scan = self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
+        scan.hinted_sha256 = source.get("hinted_sha256")
+        return scan
 
     def _portions(self, scans: list[Scan]) -> Iterator[list[Scan]]:
         """What is read and coloured at a time."""
@@ -67,6 +69,8 @@ class ColorizeActor(Pipeline):
         with scan.accounted("reading"), self.telemetry.timed("read"):
             scan.data = self.telemetry.moved("read", files.read_bytes(scan.uri, sniff, photo.MAX_BYTES))
             scan.row["source_sha256"] = hashlib.sha256(scan.data).hexdigest()
+            if scan.hinted_sha256 not in (None, scan.row["source_sha256"]):
+                scan.hints, scan.row["hints"] = [], None
 
     def _keep(self, scan: Scan) -> None:
         name = output_name(self.job.format, scan.path)

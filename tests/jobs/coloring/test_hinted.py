@@ -1,6 +1,7 @@
 """Colours that people know: from the lists that they hand in to the photographs."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -111,6 +112,25 @@ def test_provenance_says_that_a_person_gave_colours(scans, tmp_path):
     packets = [photo.read(path.read_bytes()).xmp for path in sorted(output.rglob("images/**/*.png"))]
     guided = [packet for packet in packets if b"a person gave the colours of 1 place<" in packet]
     assert len(guided) == 1 and all(b"compositeWithTrainedAlgorithmicMedia" in packet for packet in packets)
+
+
+def test_hints_hold_for_the_file_that_they_were_said_of(scans, tmp_path):
+    """Scans that are numbered anew bring other pictures under the same names."""
+    output = tmp_path / "out"
+    (tmp_path / "hints.csv").write_text(f"path,x,y,color\na/coat.png,60,200,{GREEN}\na/other.png,60,200,{GREEN}\n")
+
+    def hints() -> dict[str, list[dict] | None]:
+        rows = Catalog(str(output)).read(["source", "hints"]).to_pylist()
+        return {row["source"].rpartition("/")[2]: row["hints"] for row in rows}
+
+    assert colorize.main(ColorizeConfig(str(scans), str(output), hints=str(tmp_path / "hints.csv"), review=False)) == 0
+    first = hints()
+    assert first["coat.png"] and first["other.png"]
+    os.replace(scans / "a/other.png", tmp_path / "there.png")
+    (scans / "a/other.png").write_bytes((tmp_path / "there.png").read_bytes())  # the same one, copied
+    Image.fromarray(CAMERA[::-1]).save(scans / "a/coat.png")
+    assert colorize.main(ColorizeConfig(str(scans), str(output), review=False)) == 0
+    assert hints() == first | {"coat.png": None}
 
 
 def test_a_hint_outside_its_photograph_is_an_error_row(scans, tmp_path):
