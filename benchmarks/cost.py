@@ -77,11 +77,10 @@ def main(config: Annotated[CostConfig, OPTIONS] = CostConfig()) -> None:  # noqa
             needed = math.ceil(hours / config.hours / config.cores)
             terabytes = [f"{photographs * size / 1e12:,.1f}" for size in (read, written)]
             work.add_row(f"{photographs:,}", name, f"{rate:.1f}", f"{hours:,.0f}", f"{needed:,}", *terabytes)
-    console = Console(width=120)
-    console.print(work)
+    Console(width=120).print(work)
 
     listing, catalogue = _bytes_each()
-    requests = Table(title=f"in files of their own, and in shards of {config.shard:,}")
+    requests = Table(title=f"in files of their own, and in shards of {config.shard:,}", box=None)
     for heading in ("scans", "as", "scans/s and core", "core hours", "list", "get", "put", "dollars",
                     "get, put per s", "listed, GB", "rows, GB"):  # fmt: skip
         requests.add_column(heading, justify="right")
