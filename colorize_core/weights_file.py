@@ -104,8 +104,10 @@ class WeightsFile:
     @classmethod
     def pack(cls, tensors: dict[str, np.ndarray], config: dict) -> bytes:
         """A file's content: weights by their names, kept in half precision, and what ``config`` of them says."""
+        # In C order, since safetensors writes down memory as it lies, and training has channels last.
         halves = {
-            key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in tensors.items()
+            key: value.astype(np.float16 if value.dtype == np.float32 else value.dtype, order="C")
+            for key, value in tensors.items()
         }
         return save(halves, {HEADER: json.dumps(config)})
 

@@ -24,9 +24,11 @@ def shipped() -> Colorizer:
     return Colorizer.load("default", "cpu")
 
 
-def test_weights_survive_packing(tmp_path):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_weights_survive_packing(tmp_path, layout):
+    """However they lie in memory: training has them with the channels last."""
     torch.manual_seed(0)
-    model = network.build("resnet18", upsampling="deconv")
+    model = network.build("resnet18", upsampling="deconv").to(memory_format=layout)
     path = tmp_path / "mine.safetensors"
     path.write_bytes(pack_weights(model, "resnet18", {"upsampling": "deconv"}, 128, {"epochs": 3}))
     for uri in (str(path), f"file://{path}"):

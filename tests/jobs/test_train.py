@@ -161,6 +161,9 @@ def test_a_run_leaves_weights_that_colour(undisturbed):
     assert header["training"]["photographs_seen"] in (232, 464)
     assert not any(str(undisturbed.parent) in str(value) for value in header["training"].values()), "a path of ours"
     assert np.isfinite(colorizer.predict([data.camera()])[0].chroma[0]).all()
+    (best,) = undisturbed.glob("checkpoint_*/state.pt")
+    for name, trained in torch.load(best, weights_only=True)["average"].items():
+        np.testing.assert_allclose(colorizer.file.tensors[name], trained.numpy(), rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 def test_a_run_can_be_watched(undisturbed):
