@@ -232,7 +232,8 @@ def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
     config = ColorizeConfig(source=str(samples / "scans"), output="out")
     pool = Pool(1, 2, 0.5, 4)
     files = identified(listing.listing(config.source), "png", False)[0]
-    todo = hinted.hinted(files, Catalog("nowhere").read(), {})
+    catalog = Catalog("nowhere")
+    todo = hinted.of_scans(hinted.hinted(files, catalog.read(), {}), catalog, {})
     assert "ColorizeActor" in repr(dataset(todo, config.job, pool))
 
 
