@@ -170,7 +170,7 @@ class Shards(Work):
                 else:
                     lost.append(path)
             for shard in self._unchanged(paths):
-                held = {*self._rows(shard, "hints")["id"].to_pylist()}
+                held = {*self._rows(shard)["id"].to_pylist()}
                 lost += [path for id, path in paths[shard].items() if id not in held]
             if lost and self.config.archive_part == WHOLE:
                 raise hinted.not_held(self.config.hints, lost)
@@ -217,10 +217,10 @@ class Shards(Work):
         rows = self._rows(shard, "hints").to_pylist()
         return any(row["id"] in given and given[row["id"]] != (row["hints"] or []) for row in rows)
 
-    def _rows(self, shard: str, column: str) -> pa.Table:
-        """Of a shard's file of the catalogue, beside the column ``id``."""
+    def _rows(self, shard: str, *columns: str) -> pa.Table:
+        """Of a shard's file of the catalogue, the column ``id`` and these."""
         with shard_rows.opened(self.job.output, shard) as file:
-            return file.read(["id", column])
+            return file.read(["id", *columns])
 
     def _why(self, footers: dict[str, Footer | None]) -> dict[str, str]:
         """What is to be done, and why, by its id. What makes a shard one to be done again is what does a photograph of

@@ -12,14 +12,12 @@ from jobs.coloring.job import SUFFIX, Job, container, named
 from jobs.pages import decisions
 from jobs.storage import listing
 from jobs.storage.files import absolute, is_local
-from jobs.storage.output import FOLDERS
+from jobs.storage.output import FOLDERS, VARIANTS
 from jobs.storage.parts import Part
 
 COLUMNS = ["id", "source_version", "model", "settings", "status", "kind", "hints"]
 """Of the catalogue, what decides."""
-
-
-PICTURES = ("images", "shards", "confidence", *(f"variants/{number}" for number in range(2, 6)))
+PICTURES = ("images", "shards", "confidence", *VARIANTS)
 """Folders of OUTPUT in which pictures are called as photographs are."""
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from unicodedata import normalize
 
+from colorize_core.weights_file import MAX_VARIANTS
 from jobs.cli import UsageError
 from jobs.storage.files import absolute, file_system, is_local, is_unfinished, located, unprintable, write_bytes
 from jobs.storage.parts import WHOLE, Part
@@ -40,6 +41,7 @@ FOLDERS: dict[Kind, tuple[str, ...]] = {
     "run": ("",),
 }
 """What a job writes of a place, beside the marker and the lease; "" where all of it is the job's."""
+VARIANTS = tuple(f"variants/{number}" for number in range(2, MAX_VARIANTS + 1))
 WHAT: dict[Kind, str] = {"archive": "an archive's colours", "run": "a training run"}
 
 

@@ -15,7 +15,7 @@ from jobs.cli import UsageError
 from jobs.storage import listing, parquet, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
 from jobs.storage.files import is_local, is_unfinished, printable, unprintable
-from jobs.storage.output import Place, is_content
+from jobs.storage.output import VARIANTS, Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
 
@@ -70,7 +70,7 @@ def verify(output: str, read_all: bool = False) -> Findings:
     for path in [path for path in needed if path.startswith(pictures)]:
         name = path.removeprefix(pictures)
         needed.add(f"{place.root}/confidence/{posixpath.splitext(name)[0]}.png")
-        needed |= {f"{place.root}/variants/{number}/{name}" for number in range(2, 6)}
+        needed |= {f"{place.root}/{folder}/{name}" for folder in VARIANTS}
     unneeded = sorted(there - needed)
     return Findings([], rows.filter(pa.array(absent, pa.bool_())), unneeded, *_gone_and_back(place, rows))
 
