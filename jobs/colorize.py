@@ -34,7 +34,7 @@ from jobs.coloring.work import Work
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
 from jobs.storage.listing import base
-from jobs.storage.output import Kind, Lease, Place
+from jobs.storage.output import ASIDE, Kind, Lease, Place
 from jobs.storage.parts import WHOLE
 
 
@@ -78,11 +78,15 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
                 return cli.FAILED
             ends.append(end)
         address = _review(job.output, out) if config.review and part == WHOLE else None
+        aside = place.count_aside()
     seconds = time.monotonic() - started
     found = together([end.summary for end in ends]) if len(ends) > 1 else ends[0].summary
     busy = sum(end.coloured / end.rate for end in ends if end.rate)
     rate = sum(end.coloured for end in ends if end.rate) / busy if busy else None
     print_summary(found, seconds, rate, out)
+    if aside:
+        what = "1 file" if aside == 1 else f"{aside:,} files"
+        print(f"{what} that somebody may have worked on: kept in {job.output}/{ASIDE} when replaced", file=out)
     photographs = f"{job.output}/{ends[0].photographs}"
     print(f"photographs: {photographs}\ncatalogue:   {catalog.folder}", file=out)
     if address:
@@ -91,7 +95,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         print(f"review:      when all parts are done, by python -m jobs.review {job.output}", file=out)
     if config.json:
         found |= {"inputs": sum(end.total for end in ends), "already_done": sum(end.done for end in ends)}
-        found |= {"seconds": seconds, "photographs_per_second": rate, "model": weights.model}
+        found |= {"aside": aside, "seconds": seconds, "photographs_per_second": rate, "model": weights.model}
         found |= {"settings": ends[0].settings}
         print(json.dumps(found | {"photographs": photographs, "catalog": catalog.folder, "review": address}))
     return cli.SOME_ERRORS if found["status"]["error"] else cli.OK

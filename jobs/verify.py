@@ -13,7 +13,7 @@ from jobs.cli import UsageError
 from jobs.storage import verification
 from jobs.storage.catalog import Catalog
 from jobs.storage.files import absolute
-from jobs.storage.output import Place
+from jobs.storage.output import ASIDE, Place
 
 SHOWN = 20  # of each kind
 
@@ -26,8 +26,8 @@ class VerifyConfig:
     """What a colouring job wrote its photographs and catalogue into; a folder or any fsspec URI."""
     _: KW_ONLY
     mend: bool = False
-    """Put damaged files of the catalogue aside, have missing photographs coloured again by the next run, and delete
-    pictures that no row needs, if they prove to be ours."""
+    """Put damaged files of the catalogue aside, in OUTPUT/aside, have missing photographs coloured again by the next
+    run, and put aside what is not what was written, and pictures that no row needs, if they say that they are ours."""
     read_all: bool = False
     """Read every colour photograph and compare its digest, beside seeing whether it is there."""
 
@@ -59,6 +59,10 @@ def _verify(config: VerifyConfig, output: str) -> int:
         print("--mend mends this")
         return cli.SOME_ERRORS
     kept = verification.mend(output, found)
+    if aside := Place(output).count_aside():
+        print(
+            f"{output}/{ASIDE} has {aside:,} files that were put aside: look through them, and delete what nobody needs"
+        )
     _say("pictures that do not prove to be ours, and were left alone", kept)
     if found.damaged or len(found.missing):
         source = (Place(output).marker or {}).get("source", "SOURCE")

@@ -29,6 +29,8 @@ class Before:
 
     rows: Iterator[dict]
     pictures: Iterator[bytes | None]
+    changed: bool = False
+    """Whether one of those that were taken is not what was written."""
 
     def take(self, count: int) -> list[Past | None]:
         """Of the next photographs of the shard."""
@@ -39,7 +41,9 @@ class Before:
                 found.append(None)
             else:
                 digest = row["output_sha256"]
-                found.append(Past(row, data if data is not None and digest and is_content(digest)(data) else None))
+                if data is not None and digest and not is_content(digest)(data):
+                    self.changed, data = True, None
+                found.append(Past(row, data if digest else None))
         return found
 
 

@@ -53,7 +53,7 @@ class Files(Work):
             wanted = todo.todo(files, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
         if wanted["hints"].null_count < len(wanted):
             self._check_hints()
-        return hinted.of_scans(wanted, self.catalog, self.hints)
+        return superseded.made(hinted.of_scans(wanted, self.catalog, self.hints), self.catalog)
 
     def begin(self, wanted: pa.Table, lease: Lease) -> None:
         self._before = superseded.coloured(self.catalog, wanted)

@@ -37,6 +37,10 @@ class Scan:
     """As the catalogue has them."""
     hinted_sha256: str | None = None
     """Digest of the file that they were said of, where that was in an earlier run."""
+    made_sha256: str | None = None
+    """Digest of its photograph in colour, as an earlier run has written it."""
+    made_at: datetime | None = None
+    """When the row of that run was complete."""
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)

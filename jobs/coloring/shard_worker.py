@@ -24,6 +24,7 @@ from jobs.coloring.scan import Scan
 from jobs.storage import files, shards
 from jobs.storage.catalog import SCHEMA
 from jobs.storage.listing import LISTING
+from jobs.storage.output import Place
 from jobs.storage.shard_rows import Footer, ShardRows
 from jobs.storage.shards.portions import PORTION_BYTES
 
@@ -160,6 +161,8 @@ class ShardActor(Pipeline):
                         yield shard.report(done=False)
                 if self.job.hold and (reason := preflight.missing(self.job.output, self.job.hold)):
                     raise JobFailed(f"another job has taken {self.job.output} ({reason}): it goes on there")
+                if past.changed:  # somebody may have worked on what this takes the place of
+                    Place(self.job.output).keep_aside(files.located(shard.output)[1])
             files.settle(self.job.output)  # before the catalogue says that it is there
             rows.footer.seconds = time.monotonic() - started
         yield shard.report()

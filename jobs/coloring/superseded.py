@@ -13,11 +13,22 @@ def coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
     return rows.filter(pc.and_(pc.is_in(rows["id"], value_set=files["id"]), pc.is_valid(rows["output"])))
 
 
+def made(files: pa.Table, catalog: Catalog) -> pa.Table:
+    """The files with columns ``made_sha256``, the digest of the photograph in colour that their row names, and
+    ``made_at``, when that row was complete; null where there is none.
+    """
+    again = pc.any(pc.not_equal(files["why"], "new")).as_py()  # of a new archive nothing is read
+    rows = catalog.read(["id", "output_sha256", "finished_at"]) if again else SCHEMA.empty_table()
+    at = pc.index_in(files["id"], value_set=rows["id"])
+    files = files.append_column("made_sha256", rows["output_sha256"].take(at))
+    return files.append_column("made_at", rows["finished_at"].take(at))
+
+
 def settle(before: pa.Table, catalog: Catalog, place: Place) -> None:
     """See to the pictures that were there before their photographs were done again.
 
-    One that now has another name, as of another format, is deleted. Where no new one could be made, the row of the
-    failure keeps naming the old one, or a reader of images/ could not know.
+    One that now has another name, as of another format, is deleted, or put aside where somebody has changed it. Where
+    no new one could be made, the row of the failure keeps naming the old one, or a reader of images/ could not know.
     """
     if not len(before):
         return
@@ -30,7 +41,9 @@ def settle(before: pa.Table, catalog: Catalog, place: Place) -> None:
         if new["output"] is None:
             kept.append(old)
         elif new["output"] != old["output"] and old["output"].startswith(f"{place.uri}/images/"):
-            place.remove(place.path_of(old["output"]), is_content(old["output_sha256"]))
+            path = place.path_of(old["output"])
+            if not place.remove(path, is_content(old["output_sha256"])):
+                place.put_aside(path)
     if kept:
         changed = {row["id"]: row for row in kept}
         lines = rows.filter(pc.is_in(rows["id"], value_set=pa.array(list(changed)))).to_pylist()

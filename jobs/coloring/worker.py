@@ -1,5 +1,6 @@
 """What each process of the colouring job does where photographs are files: a row of the catalogue for each."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from colorize_core import photo
+from jobs.coloring.handwork import HandWork
 from jobs.coloring.job import Job, named, output_name
 from jobs.coloring.pipeline import Pipeline, neighbours
 from jobs.coloring.scan import NotStored, Scan, sniff
@@ -27,12 +29,14 @@ BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno
 class ColorizeActor(Pipeline):
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
-    inputs: ClassVar = [*LISTING.names, "hints", "hinted_sha256"]
-    """Columns of what it is given: of ``listing.LISTING``, the catalogue's hints, and which scans they were said of."""
+    inputs: ClassVar = [*LISTING.names, "hints", "hinted_sha256", "made_sha256", "made_at"]
+    """Columns of what it is given: of ``listing.LISTING``, the catalogue's hints, which scans they were said of, and
+    which photograph in colour it has a row of, complete since when."""
 
     def __init__(self, job: Job):
         super().__init__(job)
         self.parquet = ParquetWriter(job.output) if job.format == "parquet" else None
+        self.handwork = HandWork(job.output)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Columns of ``inputs`` to rows of ``catalog.SCHEMA``.
@@ -41,6 +45,8 @@ class ColorizeActor(Pipeline):
         """
         scans = [self._of_file(source) for source in batch.to_pylist()]
         with self._machine_apart(scans):
+            if not self.parquet:
+                self.handwork.look({self._name(scan): scan.made_at for scan in scans if scan.made_at})
             for portion in self._portions(scans):
                 with self.file_room.reserve(_size(portion)), self.deaths.counted([scan.id for scan in portion]):
                     list(self.threads.map(self._read, portion))
@@ -58,7 +64,11 @@ class ColorizeActor(Pipeline):
         uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
         scan = self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
         scan.hinted_sha256 = source.get("hinted_sha256")
+        scan.made_sha256, scan.made_at = source.get("made_sha256"), source.get("made_at")
         return scan
+
+    def _name(self, scan: Scan) -> str:
+        return output_name(self.job.format, scan.path)
 
     def _portions(self, scans: list[Scan]) -> Iterator[list[Scan]]:
         """What is read and coloured at a time."""
@@ -73,7 +83,7 @@ class ColorizeActor(Pipeline):
                 scan.hints, scan.row["hints"] = [], None
 
     def _keep(self, scan: Scan) -> None:
-        name = output_name(self.job.format, scan.path)
+        name = self._name(scan)
         for i in range(1, len(scan.colourings[0].chroma)):
             _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
         if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
@@ -84,6 +94,8 @@ class ColorizeActor(Pipeline):
             self.parquet.add(scan.row, name, data)
         else:
             uri = f"{self.job.output}/images/{name}"
+            with _storing():
+                self.handwork.keep(name, {scan.made_sha256, scan.row["output_sha256"]})
             _keep(uri, data)
             scan.row["output"] = files.printable(uri)
 
@@ -103,9 +115,16 @@ def _size(scans: list[Scan]) -> int:
 
 
 def _keep(uri: str, data: bytes) -> None:
-    """Store what was made of a photograph. Raises ``NotStored`` where that is the storage's fault."""
-    try:
+    """Store what was made of a photograph. Raises as ``_storing`` does."""
+    with _storing():
         files.write_bytes(uri, data)
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    """Raises ``NotStored`` where something cannot be stored, and that is the storage's fault."""
+    try:
+        yield
     except OSError as error:
         if error.errno in BAD_NAMES:
             raise

@@ -30,7 +30,7 @@ from jobs.cli import UsageError
 from jobs.storage.files import absolute, file_system, is_local, is_unfinished, located, unprintable, write_bytes
 from jobs.storage.parts import WHOLE, Part
 
-MARKER, LEASE = "colorize.json", "colorize.lease"
+MARKER, LEASE, ASIDE = "colorize.json", "colorize.lease", "aside"
 BEAT = 5.0  # seconds between two renewals of a lease
 _LEASES = re.compile(rf"/{re.escape(LEASE)}(?:\.(\d+)of(\d+))?$")
 DEAD = 4 * BEAT  # seconds after which a lease that has not changed is that of a job which has ended
@@ -196,11 +196,32 @@ class Place:
         return True
 
     def put_aside(self, path: str) -> None:
-        """Take a damaged file of ours out of use, but keep it, in the folder ``damaged``."""
-        self.fs.makedirs(f"{self.root}/damaged", exist_ok=True)
-        aside = f"{self.root}/damaged/{path.removeprefix(self.root).strip('/').replace('/', '-')}"
-        names = (f"{aside}.{number}" if number else aside for number in itertools.count())
-        self.fs.mv(path, next(name for name in names if not self.fs.exists(name)))
+        """Take a file out of use that is not, or may not be, as it was written, but keep it in the folder ``aside``."""
+        self.fs.mv(path, self._aside(path))
+
+    def keep_aside(self, path: str) -> None:
+        """The same of a file whose place another one is about to take, until when it stays there."""
+        aside = self._aside(path)
+        if is_local(self.uri) and not os.path.islink(path):
+            with contextlib.suppress(OSError):  # a file system without links
+                return os.link(path, aside)  # which has all that is known of the file
+        self.fs.copy(path, aside)
+
+    def _aside(self, path: str) -> str:
+        """A free name, in a folder that is there."""
+        name = path.removeprefix(self.root).strip("/")
+        for number in itertools.count(1):
+            aside = f"{self.root}/{ASIDE}/{f'{number}/' if number > 1 else ''}{name}"
+            with contextlib.suppress(FileExistsError, NotADirectoryError):  # a folder is called as a file of then is
+                self.fs.makedirs(aside.rpartition("/")[0], exist_ok=True)
+                if not self.fs.exists(aside):
+                    return aside
+        raise AssertionError("unreachable")
+
+    def count_aside(self) -> int:
+        """Files that were put aside."""
+        self.fs.invalidate_cache(path := f"{self.root}/{ASIDE}")
+        return len(self.fs.find(path))
 
     def remove_folder(self, path: str, holding: set[str]) -> bool:
         """Delete a folder of this place if it holds files of these names and nothing else; whether it is gone."""

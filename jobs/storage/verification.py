@@ -77,11 +77,14 @@ def verify(output: str, read_all: bool = False) -> Findings:
 
 def mend(output: str, findings: Findings) -> list[str]:
     """Put damaged files of the catalogue aside, have missing photographs coloured again by the next run, say in the
-    catalogue whose scans are gone, or are back, and delete the pictures that no row needs, if they prove to be ours.
-    Returns those that do not.
+    catalogue whose scans are gone, or are back, and see to the pictures that no row needs: what a digest proves to be
+    ours is deleted, and what says so is put aside, as is what is not what was written. Returns those that do not.
     """
     place, catalog = Place(output), Catalog(output)
     for path in findings.damaged:
+        place.put_aside(path)
+    changed = {place.path_of(str(_apart(output, uri)[0])) for uri in findings.missing["output"].to_pylist()}
+    for path in sorted(filter(place.fs.exists, changed)):
         place.put_aside(path)
     missing, within = _parted(findings.missing, output)
     if len(missing):
@@ -106,17 +109,20 @@ def mend(output: str, findings: Findings) -> list[str]:
     def is_of_a_scan(name: str) -> bool:
         return f"{archive}/{printable(name)}" in sources
 
-    return [path for path in findings.unneeded if not place.remove(path, _proof(place, path, is_of_a_scan))]
+    return [path for path in findings.unneeded if not _is_cleared(place, path, is_of_a_scan)]
 
 
-def _proof(place: Place, path: str, is_of_a_scan: Callable[[str], bool]) -> Callable[[bytes], bool]:
-    """For ``Place.remove``: what a person has made of a picture says that it is ours too, but has another name."""
+def _is_cleared(place: Place, path: str, is_of_a_scan: Callable[[str], bool]) -> bool:
+    """Whether a picture that no row needs is gone now. What a person has made of one says that it is ours too."""
     if is_unfinished(path):
-        return lambda data: True
+        return place.remove(path, lambda data: True)
     if parquet.is_named_by_us(path):
-        return partial(parquet.is_ours, path)
+        return place.remove(path, partial(parquet.is_ours, path))
     found = re.fullmatch(r"/(?:images|variants/\d+)/((?s:.+))\.(?:png|jpg|tif)", path.removeprefix(place.root))
-    return is_made_by_us if found and is_of_a_scan(found[1]) else lambda data: False
+    if not (found and is_of_a_scan(found[1]) and is_made_by_us(place.fs.cat_file(path))):
+        return False
+    place.put_aside(path)
+    return True
 
 
 def is_made_by_us(data: bytes) -> bool:

@@ -1,8 +1,10 @@
 """Every file below a folder, as it is found: never all of them in memory."""
 
+import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import datetime
 
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
@@ -71,6 +73,37 @@ def _s3(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Entry]:
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def modified(fs: fsspec.AbstractFileSystem, paths: Collection[str]) -> dict[str, datetime | None]:
+    """When those of the files that are there were stored last; None where the store does not say."""
+    if hasattr(fs, "call_s3"):
+        return _s3_modified(fs, paths)
+    fs.invalidate_cache()
+    found: dict[str, datetime | None] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            times = [time for time in fs.info(path).values() if isinstance(time, datetime)]
+            found[path] = max(times) if times and all(time.tzinfo for time in times) else None
+    return found
+
+
+def _s3_modified(fs: fsspec.AbstractFileSystem, paths: Collection[str]) -> dict[str, datetime | None]:
+    """From as few pages as they lie in, since keys are listed in their order: one for some that are neighbours."""
+    found: dict[str, datetime | None] = {}
+    left = sorted(paths, key=str.encode, reverse=True)
+    while left:
+        bucket, key, _ = fs.split_path(left[-1])
+        # Who may list no more is asked for no more; of keys, which are no paths.
+        prefix = os.path.commonprefix(left).partition("/")[2]  # noqa: RUF071
+        where = {"Bucket": bucket, "Prefix": prefix, "StartAfter": key[:-1], "MaxKeys": PAGE, **fs.req_kw}
+        page = fs.call_s3("list_objects_v2", **where)
+        there = {f"{bucket}/{one['Key']}": one["LastModified"] for one in page.get("Contents", [])}
+        last = max(there, key=str.encode, default="") if page.get("IsTruncated") else None
+        while left and (last is None or left[-1].encode() <= last.encode()):
+            if (path := left.pop()) in there:
+                found[path] = there[path]
+    return found
 
 
 def _each(fs: fsspec.AbstractFileSystem, folder: str) -> Iterator[Entry]:

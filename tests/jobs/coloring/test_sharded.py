@@ -256,6 +256,7 @@ def test_what_was_made_is_done_again_where_it_is_not_what_the_catalogue_says(tmp
     (tmp_path / "decisions.json").write_text(json.dumps(decided))
     assert run(source, output, only=str(tmp_path / "decisions.json")) == 0
     assert coloured == ["0.jpg", "1.jpg"] and shards(output) == first
+    assert read_tar(output / "aside/shards/a.tar") == made | {"1.jpg": made["2.jpg"]}, "or as somebody has retouched it"
 
 
 def test_what_was_made_of_another_photograph_is_not_carried_over(tmp_path, coloured):

@@ -1,4 +1,4 @@
-"""A picture of before goes where its photograph has another one now, if it lies in OUTPUT and is what was written."""
+"""A picture of before goes where its photograph has another one now, if it lies in OUTPUT; aside if it was changed."""
 
 import hashlib
 import os
@@ -27,9 +27,10 @@ def store(output: str, name: str) -> None:
 
 
 def settle(output: str, before: pa.Table) -> list[str]:
-    """What is left."""
-    superseded.settle(before, Catalog(output), Place(output))
-    return sorted(os.listdir(f"{output}/images"))
+    """What is left in images, and aside."""
+    superseded.settle(before, Catalog(output), place := Place(output))
+    found = (path for folder in ("images", "aside") for path in place.fs.find(f"{output}/{folder}"))
+    return sorted(os.path.relpath(path, output) for path in found)
 
 
 def before(output: str) -> pa.Table:
@@ -40,16 +41,16 @@ def test_a_picture_with_another_name_goes(output):
     store(output, "a.jpg.png")
     old = before(output)
     store(output, "a.jpg.jpg")
-    assert settle(output, old) == ["a.jpg.jpg"]
+    assert settle(output, old) == ["images/a.jpg.jpg"]
 
 
-def test_what_somebody_has_changed_stays(output):
+def test_what_somebody_has_changed_is_put_aside(output):
     store(output, "a.jpg.png")
     old = before(output)
     with open(f"{output}/images/a.jpg.png", "wb") as file:
         file.write(b"retouched")
     store(output, "a.jpg.jpg")
-    assert settle(output, old) == ["a.jpg.jpg", "a.jpg.png"]
+    assert settle(output, old) == ["aside/images/a.jpg.png", "images/a.jpg.jpg"]
 
 
 def test_a_picture_in_another_place_stays(output, tmp_path):
@@ -58,4 +59,4 @@ def test_a_picture_in_another_place_stays(output, tmp_path):
     os.symlink(output, link := str(tmp_path / "link"))
     old = before(link)
     store(link, "a.jpg.jpg")
-    assert settle(link, old) == ["a.jpg.jpg", "a.jpg.png"]
+    assert settle(link, old) == ["images/a.jpg.jpg", "images/a.jpg.png"]

@@ -83,7 +83,7 @@ def test_damage_is_never_silent(tmp_path):
             assert victim.name in str(raised.value)
         assert catalog.damaged() == [str(victim)]
         catalog.place.put_aside(str(victim))
-        assert set(current(catalog)) < set(whole) and (output / f"damaged/catalog-{victim.name}").is_file()
+        assert set(current(catalog)) < set(whole) and (output / f"aside/catalog/{victim.name}").is_file()
 
 
 def test_dates_and_numbers_have_their_types(tmp_path):

@@ -222,8 +222,12 @@ def test_what_is_put_aside_is_kept(place):
     for content in (b"first", b"second"):
         place.fs.pipe_file(f"{place.root}/catalog/a.parquet", content)
         place.put_aside(f"{place.root}/catalog/a.parquet")
-    kept = [place.fs.cat_file(f"{place.root}/damaged/catalog-a.parquet{end}") for end in ("", ".1")]
+    kept = [place.fs.cat_file(f"{place.root}/aside/{of}catalog/a.parquet") for of in ("", "2/")]
     assert kept == [b"first", b"second"] and place.files("catalog") == []
+    place.fs.pipe_file(f"{place.root}/catalog/a.parquet", b"third")
+    place.keep_aside(f"{place.root}/catalog/a.parquet")
+    assert place.fs.cat_file(f"{place.root}/aside/3/catalog/a.parquet") == b"third"
+    assert len(place.files("catalog")) == 1 and place.count_aside() == 3
 
 
 def test_a_folder_with_anything_else_in_it_stays(place):

@@ -69,7 +69,7 @@ def test_a_picture_that_was_changed_is_found_by_reading_all(output, tmp_path):
     assert verification.verify(output, read_all=True).missing["id"].to_pylist() == ["b"]
 
 
-def test_only_our_pictures_are_deleted_when_no_row_needs_them(output, capsys, tmp_path):
+def test_only_our_pictures_are_put_aside_when_no_row_needs_them(output, capsys, tmp_path):
     """What was made of one of ours says that it is ours as well."""
     stale, foreign = tmp_path / "out/images/a.png.jpg", tmp_path / "out/images/b.png.tif"
     retouched, collected = tmp_path / "out/images/a.png-final.png", tmp_path / "out/shards/best.tar"
@@ -79,7 +79,8 @@ def test_only_our_pictures_are_deleted_when_no_row_needs_them(output, capsys, tm
     foreign.write_bytes(b"mine")
     assert run(output) == 3 and "4 pictures that no row needs" in capsys.readouterr().out
     assert run(output, mend=True) == 3, "some remain"
-    assert not stale.exists() and foreign.read_bytes() == b"mine"
+    assert not stale.exists() and (tmp_path / "out/aside/images/a.png.jpg").read_bytes() == OURS
+    assert foreign.read_bytes() == b"mine"
     assert retouched.read_bytes() == collected.read_bytes() == OURS
     assert "do not prove to be ours" in capsys.readouterr().out
     assert all(found == ("ok", "1", True) for found in status(output).values())
@@ -142,7 +143,7 @@ def test_a_damaged_catalogue_is_put_aside(output, capsys, tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     assert run(output) == 3 and "1 damaged files of the catalogue" in capsys.readouterr().out
     assert run(output, mend=True) == 0
-    assert (tmp_path / f"out/damaged/catalog-{file.name}").is_file() and status(output) == {}
+    assert (tmp_path / f"out/aside/catalog/{file.name}").is_file() and status(output) == {}
 
 
 def test_an_archive_above_the_folder_of_then_is_still_there(output, tmp_path):

@@ -1,0 +1,89 @@
+"""What people have made of a photograph in colour, under its own name, is kept when it is coloured again."""
+
+import hashlib
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import colorize, verify
+from jobs.coloring import few
+from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.handwork import HandWork
+
+
+@pytest.fixture
+def archive(tmp_path, monkeypatch) -> Path:
+    """Of two photographs in colour, of which the first one is retouched."""
+    monkeypatch.setattr(few, "are", lambda todo, config: True)  # without Ray, though other tests have started it
+    (tmp_path / "scans/1912").mkdir(parents=True)
+    for name in "ab":
+        Image.fromarray(np.full((32, 48), 90, np.uint8)).save(tmp_path / f"scans/1912/{name}.png")
+    assert run(tmp_path) == 0 and not (tmp_path / "out/aside").exists()
+    retouch(tmp_path / "out/images/1912/a.png.png")
+    return tmp_path
+
+
+def run(archive: Path, **options) -> int:
+    return colorize.main(ColorizeConfig(f"{archive}/scans", f"{archive}/out", review=False, **options))
+
+
+def retouch(picture: Path, color: str = "tan") -> bytes:
+    Image.new("RGB", (48, 32), color).save(picture)
+    return picture.read_bytes()
+
+
+def aside(archive: Path) -> dict[str, bytes]:
+    folder = archive / "out/aside"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_retouched_is_kept_aside_and_nothing_else(archive, capsys):
+    picture, of_none = archive / "out/images/1912/a.png.png", archive / "out/images/1912/c.png.png"
+    first = picture.read_bytes()
+    assert run(archive, vividness=0.1) == 0
+    assert aside(archive) == {"images/1912/a.png.png": first} and picture.read_bytes() != first
+    assert f"1 file that somebody may have worked on: kept in {archive}/out/aside" in capsys.readouterr().out
+
+    second, third = retouch(picture, "teal"), retouch(of_none, "navy")
+    for _ in range(2):  # the first time it differs, then no row needs it
+        verify.main(verify.VerifyConfig(f"{archive}/out", read_all=True, mend=True))
+    Image.fromarray(np.full((32, 48), 90, np.uint8)).save(archive / "scans/1912/c.png")
+    assert run(archive, vividness=0.1) == 0
+    assert aside(archive) == {
+        "images/1912/a.png.png": first, "2/images/1912/a.png.png": second, "images/1912/c.png.png": third,
+    }  # fmt: skip
+    assert verify.main(verify.VerifyConfig(f"{archive}/out", read_all=True)) == 0
+
+
+def test_in_a_bucket_one_listing_tells_what_was_stored_since(s3_endpoint, monkeypatch):
+    bucket = fsspec.filesystem("s3")
+    bucket.mkdir("hand")
+    digests = {}
+    for name in ("a.png", "b.png", "c/d.png"):
+        bucket.pipe_file(f"hand/out/images/{name}", content := f"written, {name}".encode())
+        digests[name] = hashlib.sha256(content).hexdigest()
+    finished = datetime.now(UTC) + timedelta(seconds=1)
+    time.sleep(max(0.0, (finished - datetime.now(UTC)).total_seconds() + 1))  # times there are of whole seconds
+    bucket.pipe_file("hand/out/images/b.png", b"retouched")
+
+    asked, work = Counter(), HandWork("s3://hand/out")
+    original = type(bucket).call_s3
+
+    def counted(fs, method, *arguments, **options):
+        asked[method] += 1
+        return original(fs, method, *arguments, **options)
+
+    monkeypatch.setattr(type(bucket), "call_s3", counted)
+    work.look(dict.fromkeys([*digests, "e.png"], finished))
+    for name in ("a.png", "c/d.png", "e.png"):
+        work.keep(name, {digests.get(name)})
+    assert asked == {"list_objects_v2": 1}
+    work.keep("b.png", {digests["b.png"]})
+    assert bucket.find("hand/out/aside") == ["hand/out/aside/images/b.png"]
+    assert bucket.cat_file("hand/out/aside/images/b.png") == bucket.cat_file("hand/out/images/b.png") == b"retouched"
