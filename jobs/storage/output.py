@@ -225,7 +225,7 @@ class Place:
 
     def remove_folder(self, path: str, holding: set[str]) -> bool:
         """Delete a folder of this place if it holds files of these names and nothing else; whether it is gone."""
-        found = {name.rpartition("/")[2] for name in self.fs.find(path)} if self.fs.exists(path) else set()
+        found = {name.removeprefix(f"{path}/") for name in self.fs.find(path)} if self.fs.exists(path) else set()
         if not found <= holding:
             return False
         for name in self.fs.find(path) if found else []:

@@ -1,5 +1,6 @@
 """The end of a run: its best weights are calibrated, measured on the test split, and stored."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from jobs.training import shards, stream
 from jobs.training.config import TrainConfig
 
 CHECKPOINT_FILES = {"state.pt", "weights.safetensors", ".metadata.json"}  # the last one is Ray's
+CHECKPOINT = re.compile(r"checkpoint_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.\d+")  # as Ray calls them
 CALIBRATED_ON = 1000  # photographs, at most
 
 
@@ -55,5 +57,5 @@ def remove_leftovers(run: str, kept: set[str]) -> None:
     place = Place(run)
     for path in place.folders(""):
         name = path.rpartition("/")[2]
-        if name.startswith("checkpoint_") and name not in kept:
+        if CHECKPOINT.fullmatch(name) and name not in kept:
             place.remove_folder(path, CHECKPOINT_FILES)

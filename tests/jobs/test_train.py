@@ -32,6 +32,7 @@ from jobs.training.finish import calibrated
 from jobs.training.loop import train_worker
 from jobs.training.run import _printed
 
+HALF_WRITTEN = "checkpoint_2026-11-28_10-00-00.123456"
 # Two epochs of 29 steps, and a checkpoint every ten steps too. The batch norms keep their statistics, so the number
 # of workers makes no difference.
 OPTIONS = "--size 64 --input-side 96 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0"
@@ -91,7 +92,7 @@ def disturbed(photographs, undisturbed, tmp_path_factory) -> Path:
         process.wait()
     assert newest_step(storage / "run") in (30, 40, 50), "too late to be within an epoch"
     assert not (storage / "run/weights.safetensors").exists()
-    (storage / "run/checkpoint_half-written").mkdir()  # as a kill during an upload leaves it
+    (storage / f"run/{HALF_WRITTEN}").mkdir()  # as a kill during an upload leaves it
     printed = run_train(*arguments)
     assert "epoch 2 " in printed and "epoch 1 " not in printed, "it did not continue"
     return storage / "run"
@@ -115,7 +116,7 @@ def test_a_killed_run_ends_where_an_undisturbed_one_ends(undisturbed, disturbed)
     assert history(disturbed, "step") == history(undisturbed, "step") and history(disturbed, "step")[-1] == 58
     assert history(disturbed, "loss") == pytest.approx(history(undisturbed, "loss"), rel=1e-3)
     assert history(disturbed, "train_loss") == pytest.approx(history(undisturbed, "train_loss"), rel=1e-3)
-    assert not any(path.name == "checkpoint_half-written" for path in disturbed.iterdir())
+    assert not any(path.name == HALF_WRITTEN for path in disturbed.iterdir())
     assert sorted({path.name.split("_")[0].split(".")[0] for path in disturbed.iterdir()} - {""}) == sorted(
         {path.name.split("_")[0].split(".")[0] for path in undisturbed.iterdir()} - {""}
     )

@@ -231,6 +231,9 @@ def test_what_is_put_aside_is_kept(place):
 
 
 def test_a_folder_with_anything_else_in_it_stays(place):
+    place.fs.makedirs(f"{place.root}/checkpoint_2/mine", exist_ok=True)
+    place.fs.pipe_file(f"{place.root}/checkpoint_2/mine/state.pt", b"x")
+    assert not place.remove_folder(f"{place.root}/checkpoint_2", {"state.pt"})
     place.fs.makedirs(f"{place.root}/checkpoint_1", exist_ok=True)
     place.fs.pipe_file(f"{place.root}/checkpoint_1/state.pt", b"x")
     place.fs.pipe_file(f"{place.root}/checkpoint_1/thesis.doc", b"x")

@@ -9,6 +9,17 @@ from jobs.training import finish, shards
 from jobs.training.config import TrainConfig
 
 
+def test_a_checkpoint_that_somebody_has_copied_stays(tmp_path):
+    """Under a name that Ray gives to none."""
+    names = [f"checkpoint_2026-11-28_10-0{minute}-00.123456" for minute in range(2)]
+    copies = ["checkpoint_best_of_monday", f"{names[0]}-copy", "checkpoint_2026-11-28"]
+    for name in (*names, *copies):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_bytes(b"x")
+    finish.remove_leftovers(str(tmp_path), {names[1]})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[1], *copies])
+
+
 def test_the_confidence_is_calibrated_on_what_is_held_out_and_the_vividness_is_not(ray_local, tmp_path, monkeypatch):
     (tmp_path / "photographs").mkdir()
     for i in range(30):
