@@ -1,4 +1,5 @@
-"""What people have made of photographs in colour, under their names in OUTPUT, is kept when these are coloured again.
+"""What people have made of photographs in colour, under their names in OUTPUT, is kept when these are coloured again;
+what is no longer of the photograph that it is called after does not stay beside it.
 
 On this machine every file is read before another one takes its place. Of an object store's those alone are that were
 stored after the catalogue's row was complete: one listing tells it of a batch's neighbours.
@@ -10,9 +11,10 @@ import os
 from collections.abc import Collection
 from datetime import datetime
 
+from jobs.coloring.job import SUFFIX
 from jobs.storage import walk
 from jobs.storage.files import is_local
-from jobs.storage.output import Place
+from jobs.storage.output import VARIANTS, Place
 
 
 class HandWork:
@@ -21,6 +23,7 @@ class HandWork:
     def __init__(self, output: str):
         self.place, self._is_local = Place(output), is_local(output)
         self._later: set[str] = set()
+        self._folders: list[str] | None = None
 
     def look(self, finished: dict[str, datetime]) -> None:
         """Before a batch: names in ``images`` of photographs that have a row, and when that was complete."""
@@ -41,3 +44,15 @@ class HandWork:
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                 if digest not in digests:
                     self.place.keep_aside(path)
+
+    def clear(self, path: str, made: Collection[str]) -> None:
+        """Put variants and maps aside that were made of what the file of this path, relative to SOURCE, held before:
+        all but those that have just been ``made``, as URIs. Raises ``OSError``."""
+        if self._folders is None:
+            folders = ("confidence", *VARIANTS)
+            self._folders = [folder for folder in folders if self.place.fs.exists(f"{self.place.root}/{folder}")]
+        for folder in self._folders:
+            for suffix in SUFFIX.values():
+                name = f"{folder}/{path}.{suffix}"
+                if f"{self.place.uri}/{name}" not in made and self.place.fs.exists(f"{self.place.root}/{name}"):
+                    self.place.put_aside(f"{self.place.root}/{name}")

@@ -39,6 +39,8 @@ class Scan:
     """Digest of the file that they were said of, where that was in an earlier run."""
     made_sha256: str | None = None
     """Digest of its photograph in colour, as an earlier run has written it."""
+    made_of: str | None = None
+    """Digest of the file that this was made of."""
     made_at: datetime | None = None
     """When the row of that run was complete."""
     data: bytes = b""

@@ -6,6 +6,15 @@ import pyarrow.compute as pc
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.output import Place, is_content
 
+MADE = pa.schema(
+    [
+        ("made_sha256", pa.string()),  # digest of the photograph in colour that the row names
+        ("made_of", pa.string()),  # digest of the file that it was made of, where that is certain
+        ("made_at", pa.timestamp("us", "UTC")),  # when the row was complete
+    ]
+)
+"""What the catalogue knows of what is there before a file is coloured again."""
+
 
 def coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
     """Rows of those of the files that have a colour photograph."""
@@ -14,14 +23,15 @@ def coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
 
 
 def made(files: pa.Table, catalog: Catalog) -> pa.Table:
-    """The files with columns ``made_sha256``, the digest of the photograph in colour that their row names, and
-    ``made_at``, when that row was complete; null where there is none.
-    """
+    """The files with the columns of ``MADE``; null where they have no row."""
     again = pc.any(pc.not_equal(files["why"], "new")).as_py()  # of a new archive nothing is read
-    rows = catalog.read(["id", "output_sha256", "finished_at"]) if again else SCHEMA.empty_table()
+    columns = ["id", "output_sha256", "source_sha256", "status", "finished_at"]
+    rows = catalog.read(columns) if again else SCHEMA.empty_table()
     at = pc.index_in(files["id"], value_set=rows["id"])
-    files = files.append_column("made_sha256", rows["output_sha256"].take(at))
-    return files.append_column("made_at", rows["finished_at"].take(at))
+    of = pc.if_else(pc.equal(rows["status"], "ok"), rows["source_sha256"], None)
+    for name, column in zip(MADE.names, (rows["output_sha256"], of, rows["finished_at"]), strict=True):
+        files = files.append_column(name, column.take(at))
+    return files
 
 
 def settle(before: pa.Table, catalog: Catalog, place: Place) -> None:

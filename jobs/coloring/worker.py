@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from colorize_core import photo
+from jobs.coloring import superseded
 from jobs.coloring.handwork import HandWork
 from jobs.coloring.job import Job, named, output_name
 from jobs.coloring.pipeline import Pipeline, neighbours
@@ -29,9 +30,9 @@ BAD_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno
 class ColorizeActor(Pipeline):
     """One worker process: takes batches of sources and returns their catalogue rows."""
 
-    inputs: ClassVar = [*LISTING.names, "hints", "hinted_sha256", "made_sha256", "made_at"]
+    inputs: ClassVar = [*LISTING.names, "hints", "hinted_sha256", *superseded.MADE.names]
     """Columns of what it is given: of ``listing.LISTING``, the catalogue's hints, which scans they were said of, and
-    which photograph in colour it has a row of, complete since when."""
+    what was made before."""
 
     def __init__(self, job: Job):
         super().__init__(job)
@@ -64,7 +65,7 @@ class ColorizeActor(Pipeline):
         uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
         scan = self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
         scan.hinted_sha256 = source.get("hinted_sha256")
-        scan.made_sha256, scan.made_at = source.get("made_sha256"), source.get("made_at")
+        scan.made_sha256, scan.made_of, scan.made_at = map(source.get, superseded.MADE.names)
         return scan
 
     def _name(self, scan: Scan) -> str:
@@ -84,11 +85,14 @@ class ColorizeActor(Pipeline):
 
     def _keep(self, scan: Scan) -> None:
         name = self._name(scan)
+        beside = []
         for i in range(1, len(scan.colourings[0].chroma)):
-            _keep(f"{self.job.output}/variants/{i + 1}/{name}", self._encoded(scan, i))
+            beside.append(f"{self.job.output}/variants/{i + 1}/{name}")
+            _keep(beside[-1], self._encoded(scan, i))
         if self.job.confidence_map and (confidence := scan.colourings[0].confidence_map) is not None:
             picture = _confidence_picture(confidence, (scan.row["height"], scan.row["width"]))
-            _keep(f"{self.job.output}/confidence/{scan.path}.png", picture)
+            beside.append(f"{self.job.output}/confidence/{scan.path}.png")
+            _keep(beside[-1], picture)
         data = self._picture(scan)
         if self.parquet:
             self.parquet.add(scan.row, name, data)
@@ -97,6 +101,9 @@ class ColorizeActor(Pipeline):
             with _storing():
                 self.handwork.keep(name, {scan.made_sha256, scan.row["output_sha256"]})
             _keep(uri, data)
+            if scan.made_at and scan.made_of != scan.row["source_sha256"]:
+                with _storing():
+                    self.handwork.clear(scan.path, beside)
             scan.row["output"] = files.printable(uri)
 
 

@@ -1,6 +1,7 @@
 """What people have made of a photograph in colour, under its own name, is kept when it is coloured again."""
 
 import hashlib
+import shutil
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,19 @@ def archive(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def test_variants_and_maps_of_what_a_file_held_before_are_put_aside(archive, capsys):
+    scan = archive / "scans/1912/a.png"
+    old = {"confidence/1912/a.png.png", "variants/2/1912/a.png.png", "variants/3/1912/a.png.png"}
+    assert run(archive, variants=3, confidence_map=True) == 0 and old <= {*below(archive / "out")}
+    shutil.rmtree(archive / "out/aside")
+    before = below(archive / "out")
+    Image.fromarray(np.full((32, 48), 160, np.uint8)).save(scan)
+    assert run(archive, variants=2) == 0, "b.png is coloured again as well, but is what it was"
+    gone = old - {"variants/2/1912/a.png.png"}
+    assert aside(archive) == {name: before[name] for name in gone} and not gone & {*below(archive / "out")}
+    assert {name.replace("a.png", "b.png") for name in old} <= {*below(archive / "out")}
+
+
 def run(archive: Path, **options) -> int:
     return colorize.main(ColorizeConfig(f"{archive}/scans", f"{archive}/out", review=False, **options))
 
@@ -39,7 +53,10 @@ def retouch(picture: Path, color: str = "tan") -> bytes:
 
 
 def aside(archive: Path) -> dict[str, bytes]:
-    folder = archive / "out/aside"
+    return below(archive / "out/aside")
+
+
+def below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
