@@ -16,7 +16,7 @@ import numpy as np
 from colorize_core.weights_file import WeightsFile
 from jobs import cli
 from jobs.cli import UsageError
-from jobs.storage.files import read_bytes, write_bytes
+from jobs.storage.files import file_system, read_bytes, write_bytes
 from jobs.training import shards
 from jobs.training.config import TrainConfig
 from jobs.training.finish import calibrated, measured
@@ -56,6 +56,9 @@ def main(config: Annotated[AverageConfig, cli.OPTIONS]) -> int:
                 f"{file.path} is of network {network}, {files[0].path} of {networks[0]}: give weights of one network, "
                 "trained from the same start"
             )
+    fs, path = file_system(config.output)
+    if fs.exists(path):
+        raise UsageError(f"{config.output} is there already: choose another --output, or move it away")
     try:
         settings = json.loads(read_bytes(f"{config.run}/{SETTINGS}"))
         prepared = shards.read(f"{config.run}/data")
@@ -66,7 +69,7 @@ def main(config: Annotated[AverageConfig, cli.OPTIONS]) -> int:
     tensors, about = average(files, shares)
     loss, mse = measured(WeightsFile.pack(tensors, about), prepared, run, "validation")
     about["training"]["metrics"] = {"loss": loss, "mse": mse}
-    write_bytes(config.output, calibrated(WeightsFile.pack(tensors, about), prepared, run))
+    write_bytes(config.output, calibrated(WeightsFile.pack(tensors, about), prepared, run), new=True)
     print(f"validation: loss {loss:.5g}  mse {mse:.5g}\nweights: {config.output}")
     return cli.OK
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from jobs import cli
 from jobs.cli import UsageError
+from jobs.storage.files import write_bytes
 
 
 @dataclass(slots=True)
@@ -21,13 +22,15 @@ class ExportConfig:
 
 def main(config: Annotated[ExportConfig, cli.OPTIONS]) -> int:
     """Write weights and their network as an ONNX file, for other programs."""
+    if config.file.exists():
+        raise UsageError(f"{config.file} is there already: choose another place, or move it away")
     from colorize_core import export
     from colorize_core.colorizer import Colorizer
 
     try:
         colorizer = Colorizer.load(config.weights, "cpu")
         data = export.to_onnx(colorizer.file, colorizer.calibration)
-        config.file.write_bytes(data)
+        write_bytes(str(config.file), data, new=True)
     except ImportError as error:
         raise UsageError(f"{error.name} is not installed: pip install 'colorize-archive[export]'") from error
     except OSError as error:

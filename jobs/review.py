@@ -6,6 +6,7 @@ Writes OUTPUT/review/index.html. jobs.colorize, whose workers make the thumbnail
 its end. For institutions, also what IIIF viewers show, and a table of what people decided.
 """
 
+import contextlib
 import io
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
@@ -18,7 +19,7 @@ from jobs.pages import iiif
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
 from jobs.storage.catalog_stream import CatalogStream
-from jobs.storage.files import absolute, write_bytes
+from jobs.storage.files import absolute, read_bytes, write_bytes
 from jobs.storage.output import Place
 
 RECORD = [
@@ -69,15 +70,25 @@ def main(config: Annotated[ReviewConfig, cli.OPTIONS]) -> int:
     except OSError as error:
         raise UsageError(f"{output} cannot be written ({error}): check permissions and free space") from error
     if config.record:
-        sink = io.BytesIO()
-        csv.write_csv(catalog.read(RECORD).sort_by("source"), sink)
-        try:
-            write_bytes(absolute(config.record), sink.getvalue())
-        except OSError as error:
-            raise UsageError(f"{config.record} cannot be written ({error}): choose another place") from error
+        _write_record(config.record, catalog)
     if config.serve:
         _serve(config, output)
     return cli.OK
+
+
+def _write_record(uri: str, catalog: Catalog) -> None:
+    """In the place of an earlier one, but of nothing else."""
+    sink = io.BytesIO()
+    csv.write_csv(catalog.read(RECORD).sort_by("source"), sink)
+    data = sink.getvalue()
+    heading = data.partition(b"\n")[0]
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if read_bytes(absolute(uri)).partition(b"\n")[0] != heading:
+                raise UsageError(f"{uri} is there already and has other columns: choose another place, or move it away")
+        write_bytes(absolute(uri), data)
+    except OSError as error:
+        raise UsageError(f"{uri} cannot be written ({error}): choose another place") from error
 
 
 def _serve(config: ReviewConfig, output: str) -> None:

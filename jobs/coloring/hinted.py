@@ -6,7 +6,9 @@ until somebody hands in others, or none, or its file holds another picture.
 
 import csv
 import io
+import os
 from collections import defaultdict
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,6 +85,23 @@ def of_scans(wanted: pa.Table, catalog: Catalog, given: dict[str, list[dict]]) -
     rows = rows.filter(pc.is_in(rows["id"], value_set=held))
     digests = rows["source_sha256"].take(pc.index_in(wanted["id"], value_set=rows["id"]))
     return wanted.append_column("hinted_sha256", digests)
+
+
+def check_versions(hints: Iterable[str], sources: pa.Table, rows: pa.Table, uri: str) -> None:
+    """Raise ``UsageError`` where ``uri`` has ``hints``, by the ids of their photographs, for a file that is another one
+    than the ``rows`` of the catalogue know, ``id`` and ``source_version``.
+    """
+    for source in sources.filter(pc.is_in(sources["id"], value_set=pa.array(hints, pa.string()))).to_pylist():
+        known = rows.filter(pc.equal(rows["id"], source["id"]))["source_version"].to_pylist()
+        if known not in ([], [""], [source["version"]]):
+            raise changed_since(source["uri"], uri)
+
+
+def changed_since(place: bytes, uri: str) -> UsageError:
+    return UsageError(
+        f"{files.printable(os.fsdecode(place))} has changed since {uri} was written: colour it without --only, and "
+        "review it again"
+    )
 
 
 def check(entries: list[dict], height: int, width: int) -> None:

@@ -26,10 +26,9 @@ class Files(Work):
     def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
         super().__init__(share, job, config, place)
         self.photographs = "parquet" if job.format == "parquet" else "images"
-        self.said = todo.decided(self.files, config.only, config.source, self.part) if config.only else None
-        if self.said and not config.moved:
-            rows = self.catalog.read(["id", "source"])
-            self.said.check(rows.filter(pc.is_in(rows["id"], value_set=self.files["id"])), str(config.only))
+        if config.only:
+            self._hear(todo.decided(self.files, config.only, config.source, self.part))
+            self._check_said()
         self.hints = (self.said.hints if self.said else {}) | (
             hinted.read(config.hints, self.files, self.part) if config.hints else {}
         )
@@ -37,9 +36,20 @@ class Files(Work):
         self._waiting: list[pa.Table] = []
         self._lost: list[str] = []
 
+    def _check_said(self) -> None:
+        """Raises ``UsageError`` for what was said of other files; what was said of other colours is left out."""
+        assert self.said
+        rows = self.catalog.read(["id", "source", "source_version", "output_sha256"])
+        rows = rows.filter(pc.is_in(rows["id"], value_set=self.files["id"]))
+        if not self.config.moved:
+            self.said.check(rows, str(self.config.only))
+            hinted.check_versions(self.said.hints, self.files, rows, str(self.config.only))
+        self._hear(self.said.of_present(rows))
+
     def record(self) -> None:
         self._sweep()
         if self.said:
+            self._say_left_out()
             self.catalog.decide(self.said.decisions)
         refusal.record(self.refused, self.catalog, self.job)
 

@@ -107,12 +107,15 @@ class Shards(Work):
         super().__init__(share, job, config, place)
         if beside:
             self.noun = f"shards ({beside:,} other {'file is' if beside == 1 else 'files are'} left alone)"
-        self.said = decisions.read(config.only) if config.only else None
+        if config.only:
+            self._hear(decisions.read(config.only))
         self._redo: dict[str, list[str]] = {}
         if self.said:
             if not config.moved:
                 for shard in self._within(self.said.sources):
                     self.said.check(self._rows(shard, "source"), str(config.only))
+            for shard in self._within(self.said.colors):
+                self._hear(self.said.of_present(self._rows(shard, "output_sha256")))
             self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
             self._check_redo(sum(map(len, self._redo.values())))
             self._check_versions()
@@ -138,10 +141,7 @@ class Shards(Work):
         """Refuse what is said of a shard that has changed since: a row of Parquet may be another photograph now."""
         if changed := self._redo.keys() - {*self._unchanged(self._redo)}:
             place = self.files["uri"][self.files["id"].to_pylist().index(min(changed))].as_py()
-            raise UsageError(
-                f"{printable(os.fsdecode(place))} has changed since {self.config.only} was written: colour it without "
-                "--only, and review it again"
-            )
+            raise hinted.changed_since(place, str(self.config.only))
 
     def _unchanged(self, shards: Iterable[str]) -> list[str]:
         """Those that are as the catalogue knows them, and so hold the photographs that it names."""
@@ -180,6 +180,7 @@ class Shards(Work):
 
     def record(self) -> None:
         if self.said:
+            self._say_left_out()
             for shard, ids in self._within(self.said.decisions).items():
                 shard_rows.decide(self.job.output, shard, {id: self.said.decisions[id] for id in ids})
         there = shard_paths(self.place)

@@ -1,5 +1,6 @@
 """What a job is about: photographs in files of their own, or in shards."""
 
+import sys
 from abc import ABC, abstractmethod
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from jobs.coloring.identity import told_apart
 from jobs.coloring.inputs import Share
 from jobs.coloring.job import Job
 from jobs.coloring.progress import Step
+from jobs.pages import decisions
 from jobs.storage.catalog import Catalog
 from jobs.storage.output import Lease, Place
 
@@ -26,6 +28,8 @@ class Work(ABC):
 
     def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
         self.part, self.listed = share.part, share.listed
+        self.said: decisions.Said | None = None
+        self._left_out = 0
         self.job, self.config, self.place, self.catalog = job, config, place, Catalog(job.output, share.part)
         found = told_apart(share.files, None if job.sharded else job.format, place.folds_names, share.folders)
         self.files, self.refused = map(share.part.rows, found)
@@ -67,6 +71,19 @@ class Work(ABC):
     @abstractmethod
     def summary(self) -> dict:
         """As ``summary.summary`` has it."""
+
+    def _hear(self, said: decisions.Said) -> None:
+        """Go by what people have said."""
+        self._left_out += len(self.said.decisions) - len(said.decisions) if self.said else 0
+        self.said = said
+
+    def _say_left_out(self) -> None:
+        if self._left_out:
+            print(
+                f"{self._left_out:,} decisions of {self.config.only} are left out, since their photographs have other "
+                "colours by now: look at those",
+                file=sys.stderr,
+            )
 
     def _check_hints(self) -> None:
         try:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from jobs.storage import files
 from jobs.storage.parts import Part
 
 T = TypeVar("T")
+_SEEN = re.compile("sha256:([0-9a-f]{8,64})")
 KEEP, REJECT, REDO = DECISIONS = "keep", "reject", "redo"
 
 
@@ -25,6 +27,8 @@ class Said(NamedTuple):
     """Entries of the catalogue's column ``hints``, of those of which some were said; an empty list takes back all."""
     sources: dict[str, str]
     """As the catalogue that was reviewed has them, where the list says so."""
+    colors: dict[str, str]
+    """How the digests began of the colour photographs that were looked at, where the list says so."""
 
     def of(self, part: Part) -> "Said":
         """What was said of a part's photographs."""
@@ -33,7 +37,16 @@ class Said(NamedTuple):
         def ours(values: dict[str, T]) -> dict[str, T]:
             return {id: value for id, value in values.items() if id in ids}
 
-        return Said(ours(self.decisions), ours(self.hints), ours(self.sources))
+        return Said(ours(self.decisions), ours(self.hints), ours(self.sources), ours(self.colors))
+
+    def of_present(self, rows: pa.Table) -> "Said":
+        """What was said, but for what was kept or rejected of which these ``rows`` of the catalogue, ``id`` and
+        ``output_sha256``, have other colours now.
+        """
+        now = dict(zip(rows["id"].to_pylist(), rows["output_sha256"].to_pylist(), strict=True))
+        gone = {id for id, seen in self.colors.items() if id in now and not (now[id] or "").startswith(seen)}
+        gone = {id for id in gone if self.decisions.get(id) != REDO}
+        return self._replace(decisions={id: said for id, said in self.decisions.items() if id not in gone})
 
     def check(self, rows: pa.Table, uri: str) -> None:
         """Raise ``UsageError`` where ``uri``, in which this was said, names a photograph by an id that is another one's
@@ -58,6 +71,7 @@ def read(uri: str) -> Said:
         decisions = {row["id"]: row["decision"] for row in rows}
         given = {row["id"]: list(row["hints"]) for row in rows if "hints" in row}
         sources = {row["id"]: row["source"] for row in rows if row.get("source")}
+        seen = {row["id"]: _SEEN.fullmatch(str(row.get("colors"))) for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UsageError(
             f"{uri} cannot be read as decisions ({type(error).__name__}: {error}): give a CSV or JSON file that the "
@@ -66,7 +80,7 @@ def read(uri: str) -> Said:
     if unknown := {*decisions.values()} - {*DECISIONS}:
         raise UsageError(f"{uri} has the decision {sorted(map(str, unknown))[0]!r}: there are only keep, reject, redo")
     found = {id: [hint(entry, f"{uri}, photograph {id}") for entry in entries] for id, entries in given.items()}
-    return Said(decisions, found, sources)
+    return Said(decisions, found, sources, {id: match[1] for id, match in seen.items() if match})
 
 
 def hint(entry: dict, where: str) -> dict:

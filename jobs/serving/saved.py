@@ -13,7 +13,8 @@ from jobs.storage.catalog import Catalog
 from jobs.storage.output import Place
 
 COLUMNS = [
-    "id", "source", "source_version", "output", "status", "width", "height", "settings", "finished_at", "decision"
+    "id", "source", "source_version", "output", "status", "width", "height", "settings", "finished_at", "decision",
+    "hints",
 ]  # fmt: skip
 MOST_HINTS = 500  # of a photograph
 
@@ -35,11 +36,11 @@ class Saved:
         kept = {}
         for id, entry in self.entries.items():
             if not (row := self.rows.get(id)):
-                continue
-            if entry["of"] == _finished(row):
+                kept[id] = entry  # it has no colours now, as where its scan cannot be read for a while
+            elif entry.get("of", _finished(row)) == _finished(row):  # an exported list does not say of which colours
                 if entry["decision"] == decisions.REDO or entry["decision"] != row["decision"]:
-                    kept[id] = entry
-            elif applied and applied.get(id) != entry:  # said since the job has read its copy
+                    kept[id] = entry | {"of": _finished(row)}
+            elif applied.get(id) != entry if applied else _holds(entry, row):  # said since the job has read its copy
                 kept[id] = entry | {"of": _finished(row)}
         self.entries = kept
         for id, row in self.rows.items():  # of a job that was killed, with another list
@@ -59,7 +60,8 @@ class Saved:
             return
         if decision not in decisions.DECISIONS:
             raise UsageError(f"there is no decision {decision!r:.40}")
-        entry = {"id": id, "source": row["source"], "decision": decision, "of": _finished(row)}
+        entry = {"id": id, "source": row["source"], "decision": decision}
+        entry |= {"of": _finished(row), "version": row["source_version"]}
         if hints is not None:
             entry["hints"] = self.hints(id, hints)
         self.entries[id] = entry
@@ -73,10 +75,16 @@ class Saved:
             raise UsageError(f"a hint lies outside of the {row['width']} x {row['height']} pixels of {row['source']}")
         return found
 
-    def write(self, uri: str | None = None) -> None:
+    def write(self) -> None:
         """Store the list, whole or not at all. Raises ``OSError``."""
-        data = json.dumps(list(self.entries.values()), ensure_ascii=False, indent=1).encode()
-        files.write_bytes(uri or self.uri, data, lasting=True)
+        self._write(self.uri, [*self.entries.values()])
+
+    def hand_over(self) -> None:
+        """Store the job's copy: what it can do. Raises ``OSError``."""
+        self._write(self.copy, [entry for id, entry in self.entries.items() if id in self.rows])
+
+    def _write(self, uri: str, entries: list[dict]) -> None:
+        files.write_bytes(uri, json.dumps(entries, ensure_ascii=False, indent=1).encode(), lasting=True)
 
 
 def _read(uri: str) -> list[dict]:
@@ -86,6 +94,13 @@ def _read(uri: str) -> list[dict]:
         return []
     except ValueError as error:
         raise UsageError(f"{uri} is damaged ({error}): bring it back from a copy, or move it away") from error
+
+
+def _holds(entry: dict, row: dict) -> bool:
+    """Whether hints that nobody has applied are of this very scan, though it has been coloured again, as with others'
+    weights."""
+    hints = entry.get("hints")
+    return hints is not None and hints != (row["hints"] or []) and entry.get("version") == row["source_version"]
 
 
 def _finished(row: dict) -> str:

@@ -227,7 +227,7 @@ class Server:
         async with self._writing:
             if self._ended and not self._ended.done():
                 raise UsageError("a job is at work already")
-            await asyncio.to_thread(self.saved.write, self.saved.copy)
+            await asyncio.to_thread(self.saved.hand_over)
             command = await asyncio.to_thread(applying.command, self.output, self.weights, self.saved.copy)
             self.job = await Job.start(command)
             self._ended = asyncio.create_task(self._end(self.job))

@@ -1,5 +1,6 @@
 """Wrong usage ends with one sentence and status 2, before any work starts."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,9 +15,9 @@ import pytest
 
 from colorize_core import network
 from colorize_core.network import pack_weights
-from jobs import cli, cluster, colorize, evaluate, review, train
+from jobs import average, cli, cluster, colorize, evaluate, export, review, train
 from jobs.cli import UsageError
-from jobs.coloring import hinted
+from jobs.coloring import hinted, superseded
 from jobs.coloring import pool as pools
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.identity import identified
@@ -96,8 +97,21 @@ def test_colorize(capsys, scans, tmp_path):
     Catalog(str(tmp_path / "out")).append(pa.Table.from_pylist([row], SCHEMA))
     decisions.write_text(f"id,source,decision\n{row['id']},/other/a.jpg,reject\n")
     assert "it names /other/a.jpg, where this one has" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    hint = {"x": 1, "y": 1, "color": "none"}
+    redo = {"id": row["id"], "source": row["source"], "decision": "redo", "hints": [hint]}
+    (tmp_path / "hints.json").write_text(json.dumps([redo]))
+    Catalog(str(tmp_path / "out")).append(pa.Table.from_pylist([row | {"source_version": "of before"}], SCHEMA))
+    assert "a.jpg has changed since" in colorizing(scans, tmp_path / "out", only=str(tmp_path / "hints.json"))
     moved = ColorizeConfig(str(scans), str(tmp_path / "out"), only=str(decisions), moved=True, dry_run=True)
     assert colorize.main(moved) == cli.OK
+
+
+def test_weights_of_others_are_not_replaced(capsys, tmp_path):
+    (theirs := tmp_path / "mine.safetensors").write_text("of a week's training")
+    averaging = {"weights": ("default", "default"), "run": str(tmp_path), "output": str(theirs)}
+    assert "is there already" in said(capsys, average, average.AverageConfig, **averaging)
+    assert "is there already" in said(capsys, export, export.ExportConfig, file=theirs)
+    assert theirs.read_text() == "of a week's training"
 
 
 def test_review(capsys, tmp_path):
@@ -234,6 +248,7 @@ def test_ray_accepts_a_pool_with_gpus(ray_local, samples):
     files = identified(listing.listing(config.source), "png", False)[0]
     catalog = Catalog("nowhere")
     todo = hinted.of_scans(hinted.hinted(files, catalog.read(), {}), catalog, {})
+    todo = superseded.made(todo.append_column("why", pa.array(["new"] * len(todo))), catalog)
     assert "ColorizeActor" in repr(dataset(todo, config.job, pool))
 
 

@@ -124,13 +124,15 @@ function showDecisions() {
 function exported(format) {
   const rows = [];
   for (let row = 0; row < data.id.length; row++)
-    if (decision(row)) rows.push({ id: data.id[row], source: source(row), decision: decision(row), ...given(row) });
+    if (decision(row)) rows.push({ id: data.id[row], source: source(row), decision: decision(row), colors: seen(row), ...given(row) });
   if (format === "json") return JSON.stringify(rows, null, 1);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = rows.map((row) => [row.id, row.source, row.decision].map(quoted).join(","));
-  return ["id,source,decision", ...lines, ""].join("\r\n");
+  const lines = rows.map((row) => [row.id, row.source, row.decision, row.colors].map(quoted).join(","));
+  return ["id,source,decision,colors", ...lines, ""].join("\r\n");
 }
 
+// What was looked at, so that nothing else is taken for it; no spreadsheet takes this for a number.
+const seen = (row) => `sha256:${data.digest[row]}`;
 // Hints, of what is to be coloured with others than it was.
 const given = (row) => (decision(row) === "redo" && guided[key(row)] ? { hints: guided[key(row)] } : {});
 

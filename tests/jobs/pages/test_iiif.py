@@ -110,6 +110,11 @@ def test_the_record_has_every_input_with_its_digests_and_what_people_decided(arc
     table = pyarrow.csv.read_csv(record)
     assert len(table) == len(NAMES) + 4 and {"source_sha256", "output_sha256", "model"} <= set(table.column_names)
     assert table["decision"].to_pylist().count("reject") == 1
+    assert review.main(review.ReviewConfig(str(archive), record=str(record))) == cli.OK, "it is brought up to date"
+    record.write_text("id,where it hangs\n")
+    with pytest.raises(UsageError, match="is there already and has other columns"):
+        review.main(review.ReviewConfig(str(archive), record=str(record)))
+    assert record.read_text() == "id,where it hangs\n"
     with pytest.raises(UsageError, match="go together"):
         review.ReviewConfig(str(archive), iiif=SERVED)
 

@@ -204,10 +204,10 @@ def test_decisions_by_keyboard_are_found_again_and_exported(job, page, look):
     assert shown.names() == names[3:]
 
     rows = {Path(row["source"]).name: row for row in catalog(job / "out").values()}
-    want = {(rows[name]["id"], rows[name]["source"], decision)
+    want = {(rows[name]["id"], rows[name]["source"], decision, f"sha256:{rows[name]['output_sha256'][:8]}")
             for name, decision in zip(names, ("keep", "reject", "redo"), strict=False)}  # fmt: skip
     exported = csv.DictReader(io.StringIO(shown.exported("csv").decode(), newline=""))
-    assert {(row["id"], row["source"], row["decision"]) for row in exported} == want
+    assert {tuple(row.values()) for row in exported} == want
     assert {tuple(row.values()) for row in json.loads(shown.exported("json"))} == want
 
 

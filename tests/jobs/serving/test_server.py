@@ -284,7 +284,7 @@ def test_a_kill_while_decisions_are_applied_loses_none(folder):
     saved.say(known["coffee"], "redo", None)
     saved.say(known["camera"], "reject", None)
     saved.write()
-    saved.write(saved.copy)
+    saved.hand_over()
     job = subprocess.Popen(applying.command(str(output), "default", saved.copy), start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     deadline = time.monotonic() + 60
@@ -295,7 +295,7 @@ def test_a_kill_while_decisions_are_applied_loses_none(folder):
     again = Saved(str(output))  # as the next server reads them
     undone = {name for name, row in settled(output).items() if row["finished_at"] == before[name]["finished_at"]}
     assert set(again.entries) == {known[name] for name in undone & {"portrait", "coffee"}}, "the decision is recorded"
-    again.write(again.copy)
+    again.hand_over()
     if again.entries:
         subprocess.run(applying.command(str(output), "default", again.copy), check=True, stdout=subprocess.DEVNULL)
     again.settle()
@@ -310,7 +310,7 @@ def test_what_is_said_while_a_job_runs_stays(folder):
     saved = Saved(str(output))
     saved.say(known["portrait"], "redo", [GREEN])
     saved.say(known["coffee"], "redo", None)
-    saved.write(saved.copy)
+    saved.hand_over()
     saved.say(known["portrait"], "redo", [GREEN, GREEN | {"x": 5.0}])  # the job is at work
     rows = [row | {"finished_at": row["finished_at"].replace(year=2099)} for row in settled(output).values()]
     Catalog(str(output)).append(pa.Table.from_pylist(rows, SCHEMA))

@@ -170,7 +170,7 @@ def test_by_mouse_and_the_job_makes_the_coat_green(job, hinting, tmp_path):
     assert [hint["color"] for hint in entry["hints"]][1] == "none"
     card = page.page.locator(".card", has=page.page.get_by_text("portrait.png", exact=True))
     assert card.locator(".mark").inner_text() == "To redo, 2 hints"
-    assert page.shown.exported("csv").decode().startswith("id,source,decision\r\n")
+    assert page.shown.exported("csv").decode().startswith("id,source,decision,colors\r\n")
     assert page.page.locator("#said").inner_text() == "CSV holds no hints: export JSON for those of 1 photographs"
     assert page.shown.problems == []
 
