@@ -50,6 +50,7 @@ def _verify(config: VerifyConfig, output: str) -> int:
     _say("damaged files of the catalogue", found.damaged)
     _say("colour photographs that are gone, or not what was written", found.missing["output"].to_pylist())
     _say("pictures that no row needs", found.unneeded)
+    _say("photographs that the catalogue names where OUTPUT was before", [*found.moved])
     _say("photographs whose scan is gone", found.gone["source"].to_pylist())
     _say("photographs whose scan is back", found.back["source"].to_pylist())
     if not found:

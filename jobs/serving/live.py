@@ -85,8 +85,11 @@ class Live:
 def _read(source: str) -> _Warm:
     if within := shards.apart(source):
         shard, name = within
-        data = shards.read_one(files.unprintable(shard), name)
-    else:
+        try:
+            data = shards.read_one(files.unprintable(shard), name)
+        except FileNotFoundError:  # a folder may be called so
+            within = None
+    if not within:
         data = files.read_bytes(files.unprintable(source), most=8 * photo.MAX_PIXELS)
     first = photo.measure(data)[0]
     with admission.for_pixels().reserve(12 * first.width * first.height * first.bits // 8):

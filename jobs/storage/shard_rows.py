@@ -9,7 +9,7 @@ import contextlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import BinaryIO, NamedTuple
@@ -193,12 +193,19 @@ def where(place: Place, ids: Iterable[str]) -> dict[str, list[str]]:
 def decide(output: str, shard: str, decisions: dict[str, str]) -> None:
     """Record in a shard's file what people say of its photographs, by their ids."""
     ids, said = pa.array(list(decisions), pa.string()), pa.array(list(decisions.values()), pa.string())
+
+    def decided(rows: pa.Table) -> pa.Table:
+        now = pc.coalesce(said.take(pc.index_in(rows["id"], value_set=ids)), rows["decision"])
+        return rows.set_column(rows.schema.get_field_index("decision"), SCHEMA.field("decision"), now)
+
+    rewrite(output, shard, decided)
+
+
+def rewrite(output: str, shard: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Put others in the place of a shard's rows, some at a time, which amount to the same."""
     with opened(output, shard) as file, files.stored(uri_of(output, shard)) as sink, _writer(sink) as writer:
         for batch in file.iter_batches(GROUP):
-            rows = pa.table(batch)
-            now = pc.coalesce(said.take(pc.index_in(rows["id"], value_set=ids)), rows["decision"])
-            at = rows.schema.get_field_index("decision")
-            writer.write_table(rows.set_column(at, SCHEMA.field("decision"), now).cast(SCHEMA))
+            writer.write_table(change(pa.table(batch)).cast(SCHEMA))
         writer.add_key_value_metadata({KEY: file.metadata.metadata[KEY]})
 
 

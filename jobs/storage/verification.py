@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,13 +30,18 @@ class Findings:
     """Rows whose photograph is not there, or, if all were read, is not what was written."""
     unneeded: list[str] = field(default_factory=list)
     """Pictures that no row needs."""
+    changed: list[str] = field(default_factory=list)
+    """Files that are there in the place of some that are missing."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """What the catalogue calls photographs from when OUTPUT was elsewhere, and what they are called now."""
     gone: pa.Table = field(default_factory=SCHEMA.empty_table)
     """Rows whose scan is no longer in the archive."""
     back: pa.Table = field(default_factory=SCHEMA.empty_table)
     """Rows that say so, although it is in the archive again."""
 
     def __bool__(self) -> bool:
-        return bool(self.damaged or len(self.missing) or self.unneeded or len(self.gone) or len(self.back))
+        rows = len(self.missing) or len(self.gone) or len(self.back)
+        return bool(self.damaged or self.unneeded or self.moved or rows)
 
 
 def verify(output: str, read_all: bool = False) -> Findings:
@@ -47,9 +52,11 @@ def verify(output: str, read_all: bool = False) -> Findings:
     place, catalog = Place(output), Catalog(output)
     if damaged := catalog.damaged():
         return Findings(damaged=damaged)
-    rows = _called(place, catalog.read())
     there = _pictures(place)
-    outputs = [_apart(output, uri) for uri in rows["output"].to_pylist()]
+    rows, moved = _called(place, catalog.read(), there)
+    footers = [footer for footer in shard_rows.footers(place).values() if footer]
+    made = {f"{output}/shards/{footer.shard}" for footer in footers}
+    outputs = [_apart(uri, made) for uri in rows["output"].to_pylist()]
     digests = rows["output_sha256"].to_pylist()
     paths = [uri and place.path_of(uri) for uri, _ in outputs]
     absent = [path is not None and not _is_there(place, path, there, digest, read_all and not name)
@@ -62,17 +69,18 @@ def verify(output: str, read_all: bool = False) -> Findings:
         for uri, numbers in by_shard.items():
             for number in _changed(uri, {name: (number, digests[number]) for name, number in numbers.items()}):
                 absent[number] = True
-    needed = {path for path in paths if path}
-    needed |= {
-        f"{place.root}/shards/{unprintable(footer.shard)}" for footer in shard_rows.footers(place).values() if footer
-    }
+    sound = {path for path, (_, name), gone in zip(paths, outputs, absent, strict=True) if not (gone or name)}
+    changed = {path for path, gone in zip(paths, absent, strict=True) if gone and path in there} - sound
+    needed = {path for path in paths if path} | {place.path_of(uri) for uri in made}
     pictures = f"{place.root}/images/"
     for path in [path for path in needed if path.startswith(pictures)]:
         name = path.removeprefix(pictures)
         needed.add(f"{place.root}/confidence/{posixpath.splitext(name)[0]}.png")
         needed |= {f"{place.root}/{folder}/{name}" for folder in VARIANTS}
     unneeded = sorted(there - needed)
-    return Findings([], rows.filter(pa.array(absent, pa.bool_())), unneeded, *_gone_and_back(place, rows))
+    gone, back = _gone_and_back(place, rows, {footer.source for footer in footers})
+    missing = rows.filter(pa.array(absent, pa.bool_()))
+    return Findings([], missing, unneeded, sorted(changed), moved, gone, back)
 
 
 def mend(output: str, findings: Findings) -> list[str]:
@@ -83,9 +91,9 @@ def mend(output: str, findings: Findings) -> list[str]:
     place, catalog = Place(output), Catalog(output)
     for path in findings.damaged:
         place.put_aside(path)
-    changed = {place.path_of(str(_apart(output, uri)[0])) for uri in findings.missing["output"].to_pylist()}
-    for path in sorted(filter(place.fs.exists, changed)):
+    for path in findings.changed:
         place.put_aside(path)
+    _name_anew(catalog, findings.moved)
     missing, within = _parted(findings.missing, output)
     if len(missing):
         reason = "its colour photograph is no longer in OUTPUT: the next run makes it again"
@@ -93,7 +101,9 @@ def mend(output: str, findings: Findings) -> list[str]:
     there = shard_paths(place)
     for shard in shard_rows.where(place, within["id"].to_pylist()):
         place.put_aside(there[shard])  # without it the shard is not done
-    if len(gone := findings.gone.filter(pc.invert(_in_shard(findings.gone["source"])))):
+    sources = {footer.source for footer in shard_rows.footers(place).values() if footer}
+    alone = [not _apart(uri, sources)[1] for uri in findings.gone["source"].to_pylist()]
+    if len(gone := findings.gone.filter(pa.array(alone, pa.bool_()))):
         done = pc.equal(gone["status"], "ok")
         versions = pc.if_else(done, gone["source_version"], "")
         gone = gone.set_column(gone.schema.get_field_index("source_version"), "source_version", versions)
@@ -104,10 +114,10 @@ def mend(output: str, findings: Findings) -> list[str]:
         catalog.compact()
     if not findings.unneeded:
         return []
-    sources, archive = {*catalog.read(["source"])["source"].to_pylist()}, (place.marker or {}).get("source")
+    known, archive = {*catalog.read(["source"])["source"].to_pylist()}, (place.marker or {}).get("source")
 
     def is_of_a_scan(name: str) -> bool:
-        return f"{archive}/{printable(name)}" in sources
+        return f"{archive}/{printable(name)}" in known
 
     return [path for path in findings.unneeded if not _is_cleared(place, path, is_of_a_scan)]
 
@@ -131,8 +141,21 @@ def is_made_by_us(data: bytes) -> bool:
     return begin >= 0 and b"colorize" in data[begin : begin + 200]
 
 
-def _in_shard(places: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.match_substring_regex(places, shards.WITHIN)
+def _name_anew(catalog: Catalog, moved: dict[str, str]) -> None:
+    """Have the catalogue call photographs what they are called now."""
+    if not moved:
+        return
+    rows = catalog.read_files()
+    rows = rows.filter(pc.is_in(rows["output"], value_set=pa.array(list(moved), pa.string())))
+    if len(rows):
+        catalog.append(_renamed(rows, moved))
+    for shard in shard_paths(catalog.place):
+        shard_rows.rewrite(catalog.place.uri, shard, lambda rows: _renamed(rows, moved))
+
+
+def _renamed(rows: pa.Table, moved: dict[str, str]) -> pa.Table:
+    outputs = pa.array([moved.get(uri, uri) for uri in rows["output"].to_pylist()], pa.string())
+    return rows.set_column(rows.schema.get_field_index("output"), SCHEMA.field("output"), outputs)
 
 
 def _parted(rows: pa.Table, output: str) -> tuple[pa.Table, pa.Table]:
@@ -148,10 +171,12 @@ def _with(rows: pa.Table, **values) -> pa.Table:
     return rows
 
 
-def _apart(output: str, uri: str | None) -> tuple[str | None, str]:
-    """The file of a photograph, and its name there where that is a shard."""
-    if uri and uri.startswith(f"{output}/shards/") and (within := shards.apart(uri)):
-        return within
+def _apart(uri: str | None, known: set[str]) -> tuple[str | None, str]:
+    """The file of a photograph, and its name there where that is one of the shards that are ``known``."""
+    at = len(uri or "")
+    while uri and (at := uri.rfind("#", 0, at)) >= 0:
+        if uri[:at] in known:
+            return uri[:at], uri[at + 1 :]
     return uri, ""
 
 
@@ -171,12 +196,14 @@ def _changed(uri: str, expected: dict[str, tuple[int, str]]) -> list[int]:
     return [*changed, *(number for number, _ in expected.values())]
 
 
-def _called(place: Place, rows: pa.Table) -> pa.Table:
-    """Rows whose outputs are called as the place is now, which may have been called by a link before."""
+def _called(place: Place, rows: pa.Table, there: set[str]) -> tuple[pa.Table, dict[str, str]]:
+    """Rows whose outputs are called as the place is now; and what those are called of which the catalogue says where
+    they were before the place was moved. By a link it may have been called all the time.
+    """
     begin = f"{place.uri}/"
     others = pc.unique(rows["output"].filter(pc.invert(pc.starts_with(rows["output"], begin)))).drop_null().to_pylist()
     if not others:
-        return rows
+        return rows, {}
     found, elsewhere, root = {}, [], f"{os.path.realpath(place.root)}/"
     for uri in others:
         folder, name = os.path.split(place.path_of(uri))
@@ -185,13 +212,33 @@ def _called(place: Place, rows: pa.Table) -> pa.Table:
             found[uri] = begin + printable(path.removeprefix(root))
         else:
             elsewhere.append(uri)
-    if elsewhere:
-        raise UsageError(
-            f"the catalogue of {place.uri} names {len(elsewhere):,} photographs in another place, such as "
-            f"{elsewhere[0]}: put OUTPUT back to where it was"
-        )
-    outputs = pa.array([found.get(uri, uri) for uri in rows["output"].to_pylist()], pa.string())
-    return rows.set_column(rows.schema.get_field_index("output"), "output", outputs)
+    moved = _moved(place, elsewhere, there)
+    return _renamed(rows, found | moved), moved
+
+
+_FOLDER = re.compile("/(?=(?:images|parquet|shards)/)")
+
+
+def _moved(place: Place, elsewhere: list[str], there: set[str]) -> dict[str, str]:
+    """What photographs are called now that were all in one place or another before, from which all that is there was
+    moved. Raises ``UsageError`` where nothing speaks for that.
+    """
+    before: Counter[str] = Counter()
+    for uri in elsewhere:
+        for cut in _FOLDER.finditer(uri):
+            rest = uri[cut.end() :]
+            whole = f"{place.uri}/{rest}", f"{place.uri}/{rest.rpartition('#')[0]}"
+            before[uri[: cut.start()]] += any(place.path_of(path) in there for path in whole)
+    found = {}
+    for uri in elsewhere:
+        root = max((uri[: cut.start()] for cut in _FOLDER.finditer(uri)), key=lambda root: before[root], default="")
+        if not before[root]:
+            raise UsageError(
+                f"the catalogue of {place.uri} names photographs in another place, such as {uri}, and they are not "
+                "here either: give the OUTPUT that they are in, or bring them here"
+            )
+        found[uri] = place.uri + uri.removeprefix(root)
+    return found
 
 
 def _pictures(place: Place) -> set[str]:
@@ -213,9 +260,9 @@ def _is_there(place: Place, path: str, there: set[str], digest: str | None, read
     return is_content(digest or "")(place.fs.cat_file(path))
 
 
-def _gone_and_back(place: Place, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+def _gone_and_back(place: Place, rows: pa.Table, known: set[str]) -> tuple[pa.Table, pa.Table]:
     """Rows of what an archive that can be listed no longer holds; and of what is in colour, was said to be gone, and is
-    there again. What was not in colour the next job does.
+    there again. What was not in colour the next job does. ``known`` are the archive's shards.
     """
     marker = place.marker or {}
     try:
@@ -226,8 +273,7 @@ def _gone_and_back(place: Place, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     names = (printable(os.fsdecode(path)) for path in files["path"].to_pylist())
     uris = pa.array([f"{archive}/{name}" for name in names], pa.string())
     within = pc.starts_with(rows["source"], f"{archive}/")
-    place_of = pc.struct_field(pc.extract_regex(rows["source"], shards.WITHIN), "shard")
-    place_of = pc.if_else(pc.is_in(place_of, value_set=uris), place_of, rows["source"])  # a name may look like one
+    place_of = pa.array([_apart(uri, known)[0] for uri in rows["source"].to_pylist()], pa.string())
     lost = pc.and_(within, pc.invert(pc.is_in(place_of, value_set=uris)))
     said = pc.fill_null(pc.equal(rows["error"], GONE), False)
     back = pc.and_(pc.and_(said, within), pc.and_(pc.invert(lost), pc.not_equal(rows["source_version"], "")))

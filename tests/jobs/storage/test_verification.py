@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from jobs.storage import verification
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.files import UNFINISHED
 from jobs.storage.output import Place
+from jobs.storage.shard_rows import Footer, ShardRows
 
 OURS = b"...<Iptc4xmpExt:AISystemUsed>colorize 1</Iptc4xmpExt:AISystemUsed>..."
 
@@ -92,10 +95,37 @@ def test_by_another_name_of_output_nothing_is_deleted(output, tmp_path):
     (tmp_path / "out/images/a.png.png").unlink()
     assert verification.verify(str(tmp_path / "link")).missing["id"].to_pylist() == ["a"]
     (tmp_path / "out/images/a.png.png").write_bytes(OURS + b"a")
-    (tmp_path / "out").rename(tmp_path / "moved")
-    with pytest.raises(UsageError, match=r"names 3 photographs in another place, such as .*/out/images/a\.png\.png"):
-        run(str(tmp_path / "moved"), mend=True)
-    assert len([*(tmp_path / "moved/images").iterdir()]) == 3
+
+
+def test_an_output_that_was_moved_is_the_same(output, tmp_path, capsys):
+    """Into a folder whose name is one of those within."""
+    moved = tmp_path / "images/out"
+    moved.parent.mkdir()
+    tar = {"source": f"{tmp_path}/scans/x.tar#y/b.tar#1.jpg", "output": f"{output}/shards/x.tar#y/b.tar#1.jpg"}
+    with ShardRows(output, "0" * 32, Footer("x.tar#y/b.tar", f"{tmp_path}/scans/x.tar#y/b.tar", "1")) as rows:
+        rows.add([tar | {"id": "d", "status": "ok", "source_version": "1", "seconds": 0.0}], ["jpeg"])
+    for shard in (tmp_path / "scans/x.tar#y/b.tar", tmp_path / "out/shards/x.tar#y/b.tar"):
+        shard.parent.mkdir(parents=True)
+        shard.write_bytes(b"x")
+    assert run(output) == 0, "a folder may be called as a shard is"
+    os.rename(output, moved)
+    assert run(str(moved)) == 3
+    assert "4 photographs that the catalogue names where OUTPUT was before" in capsys.readouterr().out
+    assert run(str(moved), mend=True) == run(str(moved)) == 0 and not (moved / "aside").exists()
+    places = {row["id"]: row["output"] for row in Catalog(str(moved)).read().to_pylist()}
+    assert places["a"] == f"{moved}/images/a.png.png" and places["d"] == f"{moved}/shards/x.tar#y/b.tar#1.jpg"
+    for folder in ("images", "shards"):
+        shutil.rmtree(moved / folder)
+    os.rename(moved, output)
+    with pytest.raises(UsageError, match=r"in another place, such as .*, and they are not here either"):
+        run(output, mend=True)
+
+
+def test_of_a_name_that_two_rows_share_on_a_file_system_that_folds_names_nothing_is_put_aside(output, tmp_path):
+    row = next(row for row in Catalog(output).read().to_pylist() if row["id"] == "a")
+    Catalog(output).append(pa.Table.from_pylist([row | {"id": "A", "output_sha256": "of before"}], SCHEMA))
+    assert run(output, mend=True, read_all=True) == 0
+    assert (tmp_path / "out/images/a.png.png").exists() and status(output)["A"] == ("error", "", False)
 
 
 def test_what_is_to_be_mended_is_looked_for_while_no_job_works(output, monkeypatch):
