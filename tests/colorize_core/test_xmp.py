@@ -141,20 +141,20 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_hostile_and_damaged_xmp_costs_neither_the_photograph_nor_the_label(kind, name):
-    started = time.monotonic()
+    started = time.thread_time()
     scanned = photo.read(scan(kind, HOSTILE[name]))
     assert scanned.pixels.shape == (20, 40) and scanned.xmp is None
     found = described(encoding.encode(scanned.rgb, "png", xmp=xmp.labelled(scanned.xmp, MADE)))
     assert found["DigitalSourceType"] == xmp.DIGITAL_SOURCE_TYPE and "title" not in found
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_more_properties_than_a_packet_has_are_not_carried():
     """They would take seconds."""
     body = b"".join(b"<dc:a%d/>" % i for i in range(xmp.MAX_BYTES // 14))
-    started = time.monotonic()
+    started = time.thread_time()
     assert xmp.kept(PACKET.replace(b"<dc:source>", body + b"<dc:source>")) is None
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("encoding_", ["utf-16-be", "utf-16-le", "utf-16", "utf-8-sig"])
@@ -181,8 +181,8 @@ def test_a_packet_beyond_64_kb_continues_in_an_extension():
 def test_many_small_properties_are_split_in_one_pass():
     body = b"".join(b"<dc:a%d>%s</dc:a%d>" % (i, b"x" * 300, i) for i in range(xmp.MAX_PROPERTIES - 50))
     packet = xmp.labelled(xmp.kept(PACKET.replace(b"<dc:source>", body + b"<dc:source>")), MADE)
-    started = time.monotonic()
+    started = time.thread_time()
     standard, extension = xmp.split(packet)
-    assert time.monotonic() - started < 5
+    assert time.thread_time() - started < 5
     assert len(standard) <= 65_502 < len(extension) and b"AISystemUsed" in standard
     assert len(photo.read(encoding.encode(PIXELS, "jpeg", xmp=packet)).xmp) > 1_500_000

@@ -302,7 +302,7 @@ def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint
     none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
     assert "AWS_ACCESS_KEY_ID" in in_a_process("s3://bucket/scans", tmp_path / "out", **none)
     assert "AWS_ACCESS_KEY_ID" in in_a_process(scans, "s3://bucket/out", **none)
-    nobody = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    nobody = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
     assert "check the network, AWS_DEFAULT_REGION" in in_a_process("s3://bucket/scans", tmp_path / "out", **nobody)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -37,6 +38,16 @@ HALF_WRITTEN = "checkpoint_2026-11-28_10-00-00.123456"
 # of workers makes no difference.
 OPTIONS = "--size 64 --input-side 96 --batch-size 8 --split 232/20/8 --epochs 2 --checkpoint-minutes 0"
 OPTIONS = [*OPTIONS.split(), "--network", "resnet18", "--weights", "resnet18", "--freeze-batch-norm"]
+
+LOOKS = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
+"""Between two looks of Ray's at its workers, of which every checkpoint waits for one: 2 s, where it is not set."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LOOKS, "0.1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +92,8 @@ def disturbed(photographs, undisturbed, tmp_path_factory) -> Path:
     storage = tmp_path_factory.mktemp("disturbed")
     arguments = [str(photographs), "--storage", str(storage), "--name", "run", "--workers", "2", *OPTIONS]
     command = [sys.executable, "-m", "jobs.train", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    slowly = os.environ | {LOOKS: "0.5"}  # so that some of the epoch is left when it is killed
+    process = subprocess.Popen(command, env=slowly, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 180
     try:
         while newest_step(storage / "run") not in (30, 40, 50):

@@ -1,6 +1,7 @@
 """A place is claimed before it is written, held by one job at a time, and loses nothing that is not ours."""
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -77,16 +78,18 @@ def test_of_two_that_start_at_once_one_works(place):
     """Again and again, since it is a race."""
     place.fs.makedirs(place.root, exist_ok=True)
     for _ in range(10):
-        together, holding = threading.Barrier(4), []
+        together, refused, holding = threading.Barrier(4), threading.Semaphore(0), []
 
-        def job(together=together, holding=holding):
+        def job(together=together, refused=refused, holding=holding):
             together.wait()
             try:
                 with place.hold() as lease:
                     holding.append(lease.token)
-                    time.sleep(0.3)
+                    for _ in range(3):  # the others, however late they come
+                        refused.acquire(timeout=30)
             except UsageError as error:
                 assert "another job" in str(error)
+                refused.release()
 
         jobs = [threading.Thread(target=job) for _ in range(4)]
         for thread in jobs:
@@ -98,7 +101,8 @@ def test_of_two_that_start_at_once_one_works(place):
 
 
 @pytest.mark.parametrize("part", [WHOLE, Part(3, 16)])
-def test_a_killed_job_holds_nothing(tmp_path, part):
+def test_a_killed_job_holds_nothing(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(output, "DEAD", 60.0)
     code = f"""
 import os, signal
 from jobs.storage.output import Place
@@ -133,14 +137,15 @@ def test_a_job_on_another_machine_is_alive_while_its_lease_changes(place, capsys
         place.fs.pipe_file(f"{place.root}/{LEASE}", json.dumps(elsewhere | {"beats": beats}).encode())
 
     beat(0)
-    later = threading.Timer(0.3, beat, [1])
-    later.start()
-    with pytest.raises(UsageError, match=r"another job works on .* on elsewhere"), place.hold():
-        pass
-    later.join()
+    beats = itertools.count(1)
+    with pytest.MonkeyPatch.context() as meanwhile:
+        meanwhile.setattr(output, "DEAD", 60.0)
+        meanwhile.setattr(time, "sleep", lambda seconds: beat(next(beats)))
+        with pytest.raises(UsageError, match=r"another job works on .* on elsewhere"), place.hold():
+            pass
     with place.hold() as lease:  # it does not change any more
         assert "seeing whether that still works" in capsys.readouterr().out
-        beat(2)
+        beat(next(beats))
         with pytest.raises(UsageError, match="another job has taken"):
             lease.check()
     assert json.loads(place.fs.cat_file(f"{place.root}/{LEASE}"))["token"] == "theirs", "which is not ours to remove"
