@@ -33,7 +33,8 @@ from jobs.coloring.summary import print_summary, together
 from jobs.coloring.work import Work
 from jobs.pages.review import page
 from jobs.storage.catalog import Catalog
-from jobs.storage.listing import base
+from jobs.storage.files import absolute
+from jobs.storage.listing import base, is_list
 from jobs.storage.output import ASIDE, Kind, Lease, Place
 from jobs.storage.parts import WHOLE
 
@@ -59,6 +60,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
         todo.check_apart(config.source, job.output)
         works = _works(inputs, replace(job, weights=weights, manifest=weights.manifest), config, place)
         try:
+            listed = absolute(config.source) if is_list(config.source) else None
             claim: tuple[Kind, str, bool, bool] = "archive", base(config.source), config.moved, bool(catalog.state)
             if config.dry_run:
                 place.check(*claim)
@@ -68,7 +70,7 @@ def main(config: Annotated[ColorizeConfig, cli.OPTIONS]) -> int:
             dry_run(works, config.json, out)
             return cli.OK
         try:
-            lease = held.enter_context(place.claim(*claim, part))
+            lease = held.enter_context(place.claim(*claim, part, listed))
         except OSError as error:
             raise UsageError(_no_place(job.output, error)) from error
         ends = []

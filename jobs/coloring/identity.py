@@ -83,6 +83,35 @@ def told_apart(
     return good, bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own))
 
 
+def from_elsewhere(files: pa.Table, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """As ``told_apart``, of the files that a list names: those that have the place of another one's colour photograph,
+    by the ``rows`` of the catalogue, ``id``, ``source`` and ``output``.
+
+    The path of what lies elsewhere is all of its place but for the scheme, s3:// or gs://, and so may be another's.
+    """
+    rows = rows.filter(pc.is_valid(rows["output"]))
+    problems: list[str | None] = []
+    others = rows["source"].take(pc.index_in(files["id"], value_set=rows["id"])).to_pylist()
+    for uri, path, other in zip(files["uri"].to_pylist(), files["path"].to_pylist(), others, strict=True):
+        here, name = (printable(os.fsdecode(text)) for text in (uri, path))
+        same = other in (None, here) or name not in (_without_scheme(here), _without_scheme(other))
+        problems.append(
+            None
+            if same
+            else f"its colour photograph would take the place of that of {other}: give one of the two an OUTPUT of its "
+            "own, or, where it has only moved, say so with --moved"
+        )
+    files = files.append_column("problem", pa.array(problems, pa.string()))
+    bad = files.filter(pc.is_valid(files["problem"]))
+    own = [_own_id(*pair) for pair in zip(bad["uri"].to_pylist(), bad["id"].to_pylist(), strict=True)]
+    good = files.filter(pc.is_null(files["problem"])).drop_columns("problem")
+    return good, bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own, pa.string()))
+
+
+def _without_scheme(place: str) -> str:
+    return place.partition("://")[2] or place.lstrip("/")
+
+
 def _own_id(listed: bytes, id: str) -> str:
     """Of what is refused, since its plain one may be that of another file, or of a photograph that it was, and is still
     in colour; in the same part of the archive."""

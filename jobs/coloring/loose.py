@@ -7,12 +7,13 @@ import pyarrow.compute as pc
 
 from jobs.coloring import hinted, refusal, superseded, todo
 from jobs.coloring.config import ColorizeConfig
+from jobs.coloring.identity import from_elsewhere
 from jobs.coloring.inputs import Share
 from jobs.coloring.job import Job
 from jobs.coloring.progress import Step
 from jobs.coloring.summary import summary
 from jobs.coloring.work import Work
-from jobs.storage import parquet
+from jobs.storage import listing, parquet
 from jobs.storage.catalog import Catalog
 from jobs.storage.output import Lease, Place
 
@@ -26,6 +27,9 @@ class Files(Work):
     def __init__(self, share: Share, job: Job, config: ColorizeConfig, place: Place):
         super().__init__(share, job, config, place)
         self.photographs = "parquet" if job.format == "parquet" else "images"
+        if not config.moved and listing.is_list(config.source):
+            self.files, bad = from_elsewhere(self.files, self.catalog.read(["id", "source", "output"]))
+            self.refused = pa.concat_tables([self.refused, bad.select(self.refused.column_names)])
         if config.only:
             self._hear(todo.decided(self.files, config.only, config.source, self.part))
             self._check_said()

@@ -37,7 +37,8 @@ def command(output: str, weights: str, only: str) -> list[str]:
             options += [f"--{name.replace('_', '-')}", str(most[name])]
     options += ["--confidence-map"] if most.get("confidence_map") else []
     options += [] if most.get("provenance", True) else ["--no-provenance"]
-    return [sys.executable, "-m", "jobs.colorize", marker["source"], output, "--only", only, *options]
+    source = marker.get("list") or marker["source"]  # which may name photographs from elsewhere
+    return [sys.executable, "-m", "jobs.colorize", source, output, "--only", only, *options]
 
 
 def settings(output: str, digest: str) -> dict:

@@ -78,6 +78,13 @@ def streamed(source: str) -> Iterator[pa.Table]:
         raise UsageError(f"{source} holds no files: point to a folder with photographs in it")
 
 
+def is_list(source: str) -> bool:
+    """Whether it names files that may lie anywhere."""
+    fs, root = located(source)
+    with plain_errors():
+        return bool(fs.isfile(root)) and _is_list(fs, root)
+
+
 def base(source: str) -> str:
     """What the paths of its files are relative to, by which an archive is known: a folder or URI."""
     fs, root = located(source)

@@ -94,26 +94,32 @@ class Place:
 
     @contextlib.contextmanager
     def claim(
-        self, kind: Kind, source: str, moved: bool = False, adopted: bool = False, part: Part = WHOLE
+        self,
+        kind: Kind,
+        source: str,
+        moved: bool = False,
+        adopted: bool = False,
+        part: Part = WHOLE,
+        listed: str | None = None,
     ) -> Iterator["Lease"]:
-        """Hold the place for a job over ``source``. Raises ``UsageError`` as ``check`` and ``hold`` do, and ``OSError``
-        where nothing can be written.
+        """Hold the place for a job over ``source``, or what is ``listed`` there. Raises ``UsageError`` as ``check`` and
+        ``hold`` do, and ``OSError`` where nothing can be written.
         """
         self.check(kind, source, moved, adopted)
         self._make()
         with self.hold(part) as lease:
             if part == WHOLE:  # what is unfinished may be that of another part's job, which is at work
                 self._sweep()
-            self._mark(kind, source, moved)
+            self._mark(kind, source, moved, listed)
             yield lease
 
-    def _mark(self, kind: Kind, source: str, moved: bool) -> None:
+    def _mark(self, kind: Kind, source: str, moved: bool, listed: str | None) -> None:
         new = {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
         if marker := self.marker:
             self.check(kind, source, moved)  # another job may have begun meanwhile, or come and gone
-            if marker["source"] == source:
+            if (marker["source"], marker.get("list")) == (source, listed):
                 return
-        data = json.dumps((marker or new) | {"source": source}, indent=1).encode()
+        data = json.dumps((marker or new) | {"source": source, "list": listed}, indent=1).encode()
         try:
             write_bytes(f"{self.uri}/{MARKER}", data, new=marker is None)
         except FileExistsError:  # the job of another part was faster

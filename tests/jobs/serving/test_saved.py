@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
+from jobs.serving import applying
 from jobs.serving.saved import Saved
 from jobs.storage.catalog import SCHEMA, Catalog
+from jobs.storage.output import Place
 
 HINT = {"x": 1.0, "y": 2.0, "color": "#2e8b57", "radius": 0.0}
 ROW = {"source": "/scans/a.jpg", "source_version": "1", "status": "ok", "width": 9, "height": 9}
@@ -56,3 +58,10 @@ def test_hints_hold_for_their_scan_and_the_rest_for_the_colours_that_were_looked
 def test_hints_do_not_hold_for_another_scan_of_the_same_name(output):
     coloured(output, 2, source_version="2")
     assert not Saved(output).entries
+
+
+def test_what_a_list_names_is_applied_over_that_list(output):
+    for listed, source in (("/lists/a.txt", "/lists/a.txt"), (None, "/lists")):
+        with Place(output).claim("archive", "/lists", adopted=True, listed=listed):
+            pass
+        assert applying.command(output, "default", "said.json")[3:7] == [source, output, "--only", "said.json"]
