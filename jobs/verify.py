@@ -29,7 +29,8 @@ class VerifyConfig:
     """Put damaged files of the catalogue aside, in OUTPUT/aside, have missing photographs coloured again by the next
     run, and put aside what is not what was written, and pictures that no row needs, if they say that they are ours."""
     read_all: bool = False
-    """Read every colour photograph and compare its digest, beside seeing whether it is there."""
+    """Read every colour photograph and every scan in a file of its own, and compare digests, beside seeing whether they
+    are there."""
 
 
 def main(config: Annotated[VerifyConfig, cli.OPTIONS]) -> int:
@@ -51,6 +52,7 @@ def _verify(config: VerifyConfig, output: str) -> int:
     _say("colour photographs that are gone, or not what was written", found.missing["output"].to_pylist())
     _say("pictures that no row needs", found.unneeded)
     _say("photographs that the catalogue names where OUTPUT was before", [*found.moved])
+    _say("photographs whose scan is another one now", found.others["source"].to_pylist())
     _say("photographs whose scan is gone", found.gone["source"].to_pylist())
     _say("photographs whose scan is back", found.back["source"].to_pylist())
     if not found:
@@ -65,9 +67,9 @@ def _verify(config: VerifyConfig, output: str) -> int:
             f"{output}/{ASIDE} has {aside:,} files that were put aside: look through them, and delete what nobody needs"
         )
     _say("pictures that do not prove to be ours, and were left alone", kept)
-    if found.damaged or len(found.missing):
+    if found.damaged or len(found.missing) or len(found.others):
         source = (Place(output).marker or {}).get("source", "SOURCE")
-        print(f"mended; colorize archive {source} {output} colours again what is missing")
+        print(f"mended; colorize archive {source} {output} colours again what has to be")
     else:
         print("mended")
     return cli.SOME_ERRORS if kept else cli.OK

@@ -127,7 +127,9 @@ def _normal(path: bytes) -> bytes:
 
 def _folded(path: bytes) -> str:
     """The same for all names that some file system may take for the same."""
-    return normalize("NFD", normalize("NFD", os.fsdecode(path)).casefold())
+    *folders, name = os.fsdecode(path).split("/")  # to which a suffix is added
+    text = "/".join([*(folder.rstrip(". ") for folder in folders), name])
+    return normalize("NFD", normalize("NFD", text).casefold())
 
 
 def _outside(paths: list[pa.Array]) -> Iterator[tuple[int, str]]:

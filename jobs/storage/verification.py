@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jobs.cli import UsageError
 from jobs.storage import listing, parquet, shard_rows, shards
 from jobs.storage.catalog import SCHEMA, Catalog, shard_paths
-from jobs.storage.files import is_local, is_unfinished, printable, unprintable
+from jobs.storage.files import is_local, is_unfinished, printable, read_bytes, unprintable
 from jobs.storage.output import VARIANTS, Place, is_content
 
 GONE = "its scan is no longer in the archive; its colour photograph is kept"
@@ -34,13 +34,15 @@ class Findings:
     """Files that are there in the place of some that are missing."""
     moved: dict[str, str] = field(default_factory=dict)
     """What the catalogue calls photographs from when OUTPUT was elsewhere, and what they are called now."""
+    others: pa.Table = field(default_factory=SCHEMA.empty_table)
+    """Rows whose scan looks unchanged, and, if all were read, is another one than was coloured."""
     gone: pa.Table = field(default_factory=SCHEMA.empty_table)
     """Rows whose scan is no longer in the archive."""
     back: pa.Table = field(default_factory=SCHEMA.empty_table)
     """Rows that say so, although it is in the archive again."""
 
     def __bool__(self) -> bool:
-        rows = len(self.missing) or len(self.gone) or len(self.back)
+        rows = len(self.missing) or len(self.others) or len(self.gone) or len(self.back)
         return bool(self.damaged or self.unneeded or self.moved or rows)
 
 
@@ -78,9 +80,11 @@ def verify(output: str, read_all: bool = False) -> Findings:
         needed.add(f"{place.root}/confidence/{posixpath.splitext(name)[0]}.png")
         needed |= {f"{place.root}/{folder}/{name}" for folder in VARIANTS}
     unneeded = sorted(there - needed)
-    gone, back = _gone_and_back(place, rows, {footer.source for footer in footers})
+    archive, files = _archive(place)
+    gone, back = _gone_and_back(archive, files, rows, {footer.source for footer in footers})
+    others = _others(archive, files, rows) if read_all else SCHEMA.empty_table()
     missing = rows.filter(pa.array(absent, pa.bool_()))
-    return Findings([], missing, unneeded, sorted(changed), moved, gone, back)
+    return Findings([], missing, unneeded, sorted(changed), moved, others, gone, back)
 
 
 def mend(output: str, findings: Findings) -> list[str]:
@@ -101,6 +105,9 @@ def mend(output: str, findings: Findings) -> list[str]:
     there = shard_paths(place)
     for shard in shard_rows.where(place, within["id"].to_pylist()):
         place.put_aside(there[shard])  # without it the shard is not done
+    if len(findings.others):
+        reason = "its scan is another one than was coloured: the next run colours it"
+        catalog.append(_with(findings.others, status="error", error=reason, source_version=""))
     sources = {footer.source for footer in shard_rows.footers(place).values() if footer}
     alone = [not _apart(uri, sources)[1] for uri in findings.gone["source"].to_pylist()]
     if len(gone := findings.gone.filter(pa.array(alone, pa.bool_()))):
@@ -260,18 +267,45 @@ def _is_there(place: Place, path: str, there: set[str], digest: str | None, read
     return is_content(digest or "")(place.fs.cat_file(path))
 
 
-def _gone_and_back(place: Place, rows: pa.Table, known: set[str]) -> tuple[pa.Table, pa.Table]:
+def _archive(place: Place) -> tuple[str, pa.Table | None]:
+    """Where the scans are, and their listing, unless they are not reachable from here."""
+    try:
+        archive = (place.marker or {})["source"]
+        return archive.rstrip("/"), listing.listing(archive)
+    except (KeyError, UsageError):
+        return "", None
+
+
+def _uris(archive: str, files: pa.Table) -> pa.Array:
+    """As the catalogue has them."""
+    names = (printable(os.fsdecode(path)) for path in files["path"].to_pylist())
+    return pa.array([f"{archive}/{name}" for name in names], pa.string())
+
+
+def _others(archive: str, files: pa.Table | None, rows: pa.Table) -> pa.Table:
+    """Rows of files that are listed as they were, and hold something else, as where two have exchanged their names."""
+    if files is None:
+        return SCHEMA.empty_table()
+    uris = _uris(archive, files)
+    versions = files["version"].take(pc.index_in(rows["source"], value_set=uris))
+    unchanged = pc.and_(pc.equal(rows["status"], "ok"), pc.equal(rows["source_version"], versions))
+    rows = rows.filter(pc.and_(pc.fill_null(unchanged, False), pc.is_valid(rows["source_sha256"])))
+    other = []
+    for uri, digest in zip(rows["source"].to_pylist(), rows["source_sha256"].to_pylist(), strict=True):
+        try:
+            other.append(not is_content(digest)(read_bytes(unprintable(uri))))
+        except OSError:  # what it holds is not known
+            other.append(False)
+    return rows.filter(pa.array(other, pa.bool_()))
+
+
+def _gone_and_back(archive: str, files: pa.Table | None, rows: pa.Table, known: set[str]) -> tuple[pa.Table, pa.Table]:
     """Rows of what an archive that can be listed no longer holds; and of what is in colour, was said to be gone, and is
     there again. What was not in colour the next job does. ``known`` are the archive's shards.
     """
-    marker = place.marker or {}
-    try:
-        archive = marker["source"].rstrip("/")
-        files = listing.listing(marker["source"])
-    except (KeyError, UsageError):  # not known, or not reachable from here
+    if files is None:
         return SCHEMA.empty_table(), SCHEMA.empty_table()
-    names = (printable(os.fsdecode(path)) for path in files["path"].to_pylist())
-    uris = pa.array([f"{archive}/{name}" for name in names], pa.string())
+    uris = _uris(archive, files)
     within = pc.starts_with(rows["source"], f"{archive}/")
     place_of = pa.array([_apart(uri, known)[0] for uri in rows["source"].to_pylist()], pa.string())
     lost = pc.and_(within, pc.invert(pc.is_in(place_of, value_set=uris)))

@@ -48,8 +48,11 @@ def test_case_matters_where_the_file_system_says_so():
 
 
 def test_any_name_that_a_file_system_may_take_for_another_s_is_refused():
-    """Of letters beyond English, case and the ways to encode them."""
-    for one, other in (("\u00c9.png", "\u00e9.png"), ("\u00e9.png", "e\u0301.png"), ("\u00c9.png", "e\u0301.png")):
+    """Of letters beyond English, case and the ways to encode them; what folders end with, as DOS had it."""
+    for one, other in (
+        ("\u00c9.png", "\u00e9.png"), ("\u00e9.png", "e\u0301.png"), ("\u00c9.png", "e\u0301.png"),
+        ("1912/a.png", "1912./a.png"), ("box /a.png", "box/a.png"),
+    ):  # fmt: skip
         assert told(one, other)[1] == {}
         assert len(told(one, other, folds_names=True)[1]) == 1
 

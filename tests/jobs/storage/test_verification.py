@@ -14,6 +14,7 @@ from jobs.cli import UsageError
 from jobs.storage import verification
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.files import UNFINISHED
+from jobs.storage.listing import list_sources
 from jobs.storage.output import Place
 from jobs.storage.shard_rows import Footer, ShardRows
 
@@ -166,6 +167,24 @@ def test_the_catalogue_says_whose_scan_is_gone(output, tmp_path):
     assert run(output) == 3
     assert run(output, mend=True) == 0 and status(output)["c"] == ("ok", "1", True)
     assert run(output) == 0
+
+
+def test_scans_that_have_exchanged_their_names_are_found_by_reading_all(output, tmp_path, capsys):
+    """Of one size and one time, as uncompressed scans may be to which a tool has given it."""
+    rows = {row["id"]: row for row in Catalog(output).read().to_pylist()}
+    for name in "ab":
+        (tmp_path / f"scans/{name}.png").write_bytes(name.encode())
+        os.utime(tmp_path / f"scans/{name}.png", (1, 1))
+    (version,) = {source.version for source in list_sources(str(tmp_path / "scans")) if source.path != "c.png"}
+    known = [rows[name] | {"source_version": version, "source_sha256": hashlib.sha256(name.encode()).hexdigest()}
+             for name in "ab"]  # fmt: skip
+    Catalog(output).append(pa.Table.from_pylist(known, SCHEMA))
+    assert run(output, read_all=True) == 0
+    for old, new in (("a.png", "c.tmp"), ("b.png", "a.png"), ("c.tmp", "b.png")):
+        os.rename(tmp_path / f"scans/{old}", tmp_path / f"scans/{new}")
+    assert run(output) == 0 and run(output, read_all=True, mend=True) == 0
+    assert "2 photographs whose scan is another one now" in capsys.readouterr().out
+    assert status(output) == {"a": ("error", "", True), "b": ("error", "", True), "c": ("ok", "1", True)}
 
 
 def test_a_damaged_catalogue_is_put_aside(output, capsys, tmp_path):
