@@ -73,6 +73,26 @@ def ray_local(s3_endpoint):
     ray.shutdown()
 
 
+def _go_beside(patch: pytest.MonkeyPatch) -> None:
+    from jobs.coloring import few
+
+    patch.setattr(few, "are", lambda todo, config: True)
+
+
+@pytest.fixture
+def beside(monkeypatch):
+    """Jobs of few photographs go without Ray, as in a process of their own, although other tests have started it."""
+    _go_beside(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def all_beside():
+    """The same in a whole module."""
+    with pytest.MonkeyPatch.context() as patch:
+        _go_beside(patch)
+        yield
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

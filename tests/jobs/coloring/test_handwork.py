@@ -13,15 +13,13 @@ import pytest
 from PIL import Image
 
 from jobs import colorize, verify
-from jobs.coloring import few
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.handwork import HandWork
 
 
 @pytest.fixture
-def archive(tmp_path, monkeypatch) -> Path:
+def archive(beside, tmp_path) -> Path:
     """Of two photographs in colour, of which the first one is retouched."""
-    monkeypatch.setattr(few, "are", lambda todo, config: True)  # without Ray, though other tests have started it
     (tmp_path / "scans/1912").mkdir(parents=True)
     for name in "ab":
         Image.fromarray(np.full((32, 48), 90, np.uint8)).save(tmp_path / f"scans/1912/{name}.png")

@@ -23,6 +23,7 @@ from jobs.storage.catalog import Catalog
 from tests.jobs.coloring.test_worker import CAMERA, job
 
 GREEN = "#2e8b57"
+pytestmark = pytest.mark.usefixtures("all_beside")
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_hint_outside_its_photograph_is_an_error_row(scans, tmp_path):
     assert error == "its hint at (10000, 0) lies outside of its 320 x 256 pixels: correct it"
 
 
-def test_weights_without_hints_say_so(scans, tmp_path, ray_local):
+def test_weights_without_hints_say_so(scans, tmp_path):
     (tmp_path / "hints.csv").write_text(f"path,x,y,color\na/coat.png,60,200,{GREEN}\n")
     options = {"source": str(scans), "output": str(tmp_path / "out"), "hints": str(tmp_path / "hints.csv")}
     with pytest.raises(UsageError, match="trained without hints"):

@@ -28,12 +28,7 @@ from jobs.serving import live
 from jobs.verify import VerifyConfig
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
-
-
-@pytest.fixture(autouse=True)
-def beside(monkeypatch):
-    """Without Ray, although other tests may have started it in this process."""
-    monkeypatch.setattr(few, "are", lambda todo, config: True)
+pytestmark = pytest.mark.usefixtures("all_beside")
 
 
 def run(source, output, **options) -> int:

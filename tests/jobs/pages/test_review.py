@@ -50,7 +50,7 @@ def catalog(output) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def job(ray_local, tmp_path_factory) -> Path:
+def job(all_beside, tmp_path_factory) -> Path:
     """A folder with ``scans`` and ``out``, where a job has been done that wrote its page."""
     folder = tmp_path_factory.mktemp("review")
     exif = Image.Exif()

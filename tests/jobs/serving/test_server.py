@@ -39,7 +39,7 @@ NAMES = ("portrait", "camera", "coffee")
 
 
 @pytest.fixture(scope="module")
-def done(ray_local, tmp_path_factory) -> Path:
+def done(all_beside, tmp_path_factory) -> Path:
     """A folder with ``scans`` and ``out``, where a job has been done."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "scans").mkdir()

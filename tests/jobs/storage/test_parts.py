@@ -16,7 +16,7 @@ from PIL import Image
 
 from jobs import cli, colorize
 from jobs.cli import UsageError
-from jobs.coloring import few, inputs
+from jobs.coloring import inputs
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.job import source_id
 from jobs.storage.catalog import Catalog
@@ -24,6 +24,7 @@ from jobs.storage.output import Place
 from jobs.storage.parts import WHOLE, Part, cover
 
 IDS = pa.array([hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(3000)])
+pytestmark = pytest.mark.usefixtures("all_beside")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 1000])
@@ -54,12 +55,6 @@ def test_what_is_no_part(text):
     assert Part.parse("3/16") == Part(3, 16)
 
 
-@pytest.fixture(autouse=True)
-def beside(monkeypatch):
-    """Without Ray, although other tests have started it in this process."""
-    monkeypatch.setattr(few, "are", lambda todo, config: True)
-
-
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("archive") / "scans"
@@ -71,12 +66,10 @@ def scans(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undivided(scans, tmp_path_factory) -> Path:
+def undivided(all_beside, scans, tmp_path_factory) -> Path:
     """What one job makes of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(few, "are", lambda todo, config: True)
-        output = tmp_path_factory.mktemp("undivided")
-        assert run(scans, output) == cli.SOME_ERRORS
+    output = tmp_path_factory.mktemp("undivided")
+    assert run(scans, output) == cli.SOME_ERRORS
     return output
 
 

@@ -47,7 +47,7 @@ def rows_of(output: Path) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def job(ray_local, tmp_path_factory) -> Path:
+def job(all_beside, tmp_path_factory) -> Path:
     """A folder with ``scans`` and ``out``, where a job has been done."""
     folder = tmp_path_factory.mktemp("hints")
     (folder / "scans").mkdir()

@@ -15,7 +15,6 @@ from skimage import data
 
 from colorize_core import encoding
 from jobs import cli, colorize, review
-from jobs.coloring import few
 from jobs.coloring.config import ColorizeConfig
 from jobs.pages import thumbnails
 from jobs.pages.review import page as review_page
@@ -108,8 +107,7 @@ def test_a_shard_is_a_folder_and_decisions_name_places_in_it(tmp_path, look):
     assert shown.page.locator("#viewer dd a").count() == 0, "no browser opens what lies in there"
 
 
-def test_a_job_over_shards_writes_such_a_page_with_the_networks_likeliest(tmp_path, look, capsys, monkeypatch):
-    monkeypatch.setattr(few, "are", lambda todo, config: True)  # without Ray, although other tests may have started it
+def test_a_job_over_shards_writes_such_a_page_with_the_networks_likeliest(beside, tmp_path, look, capsys):
     (tmp_path / "scans").mkdir()
     with tarfile.open(tmp_path / "scans/00.tar", "w") as archive:
         for name in ("astronaut", "chelsea"):
