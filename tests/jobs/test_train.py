@@ -94,7 +94,7 @@ def disturbed(photographs, undisturbed, tmp_path_factory) -> Path:
     command = [sys.executable, "-m", "jobs.train", *arguments]
     slowly = os.environ | {LOOKS: "0.5"}  # so that some of the epoch is left when it is killed
     process = subprocess.Popen(command, env=slowly, stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     try:
         while newest_step(storage / "run") not in (30, 40, 50):
             assert process.poll() is None and time.monotonic() < deadline, "no checkpoint within an epoch"
