@@ -92,12 +92,7 @@ def chroma(probability: Array, bins: Array, vividness: Any, amplification: Any) 
     ``bins`` is (Q, 2) in CIE units, ``vividness`` in [0, 1] and ``amplification`` that of a ``Calibration``.
     """
     more = vividness * (amplification - 1) * _room(probability, bins)
-    return _amplified(accurate(probability, bins), more)
-
-
-def accurate(probability: Array, bins: Array) -> Array:
-    """The same at vividness 0."""
-    return _mean(probability**SHARPNESS, bins)
+    return _amplified(_mean(probability**SHARPNESS, bins), more)
 
 
 def _room(probability: Array, bins: Array) -> Array:

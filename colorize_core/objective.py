@@ -13,33 +13,26 @@ from colorize_core.distribution import REACH, STEP
 if TYPE_CHECKING:
     from colorize_core.network import Network
 
-Objective = Literal["huber", "mse", "cross-entropy", "joint"]
-
-OF_PSNR, OF_DIFFERENCE = 0.5, 0.1
-"""What the errors that PSNR and CIEDE2000 measure weigh beside the cross-entropy, in "joint"."""
+Objective = Literal["huber", "mse", "cross-entropy"]
 
 
 def default(network: "Network") -> Objective:
-    """What a network is made for: "joint" where it gives a distribution, else "huber"."""
-    return "joint" if hasattr(network, "cross_entropy") else "huber"
+    """What a network is made for: "cross-entropy" where it gives a distribution, else "huber"."""
+    return "cross-entropy" if hasattr(network, "cross_entropy") else "huber"
 
 
 def loss(network: "Network", output: Tensor, ab: Tensor, objective: Objective) -> Tensor:
     """Mean loss of a network's ``output`` against the true ab in CIE units, (N, 2, H, W), NaN where it is not known; a
     scalar.
 
-    "cross-entropy" and "joint", which adds the ``shown_error`` of its most accurate colours, take a network that gives
-    a distribution; the others compare its ``chroma``, enlarged to ab's size. Raises ``ValueError`` for an objective
-    that does not exist or that the network has no distribution for.
+    "cross-entropy" takes a network that gives a distribution; the others compare its ``chroma``, enlarged to ab's size.
+    Raises ``ValueError`` for an objective that does not exist or that the network has no distribution for.
     """
-    if objective not in ("cross-entropy", "joint"):
+    if objective != "cross-entropy":
         return chroma_loss(enlarged(network.chroma(output), ab), ab, objective)
     if not hasattr(network, "cross_entropy"):
         raise ValueError("the network gives no distribution over colours: choose --objective huber or mse")
-    entropy = network.cross_entropy(output, ab)
-    if objective == "cross-entropy":
-        return entropy
-    return entropy + shown_error(distribution.accurate(distribution.probabilities(output.float()), network.bins), ab)
+    return network.cross_entropy(output, ab)
 
 
 def enlarged(chroma: Tensor, ab: Tensor) -> Tensor:
@@ -61,26 +54,7 @@ def chroma_loss(predicted: Tensor, target: Tensor, objective: Objective = "huber
         return F.huber_loss(predicted / 110, target / 110, delta=10 / 110, reduction="sum") / number
     if objective == "mse":
         return F.mse_loss(predicted, target, reduction="sum") / number / 255**2
-    raise ValueError(f"objective must be 'huber', 'mse', 'cross-entropy' or 'joint', not {objective!r}")
-
-
-def shown_error(shown: Tensor, ab: Tensor) -> Tensor:
-    """What PSNR and CIEDE2000 see of colours, ab in CIE units, (N, 2, h, w), against the true ones, (N, 2, H, W), NaN
-    where they are not known, averaged to that size; a scalar.
-
-    Of each photograph the logarithm of its mean squared error, as PSNR takes it, with a floor of 2 CIE units; and the
-    mean of its differences by CIE94, in chroma and hue, with a floor of 1. Cross-entropy asks how probable the true
-    colour was, and not how far from it the colour is that is shown.
-    """
-    true = F.avg_pool2d(ab, ab.shape[3] // shown.shape[3])
-    known = true.isfinite().all(1)
-    number = known.sum((1, 2)).clamp(min=1)
-    true = torch.where(known[:, None], true, shown.detach())
-    squared = ((shown - true) ** 2).sum(1)
-    mixed = (true.norm(dim=1) * shown.norm(dim=1)).clamp(min=1e-3).sqrt()
-    difference = known * (squared + 1).sqrt() / (1 + 0.045 * mixed)
-    of_psnr = torch.log1p(squared.sum((1, 2)) / number / 4)
-    return OF_PSNR * of_psnr.mean() + OF_DIFFERENCE * (difference.sum((1, 2)) / number).mean()
+    raise ValueError(f"objective must be 'huber', 'mse' or 'cross-entropy', not {objective!r}")
 
 
 def bins() -> Tensor:

@@ -255,9 +255,8 @@ class Recipe:
     """How a network is trained; the defaults are ours."""
 
     objective: Objective | None = None
-    """What is minimised: Huber loss, mean squared error in the seed's units, or, of a network that gives a
-    distribution over colours, its cross-entropy or that jointly with the error of the colours shown at vividness 0;
-    by default the last where there is a distribution, and else Huber loss."""
+    """What is minimised: Huber loss, mean squared error in the seed's units, or the cross-entropy of a network that
+    gives a distribution over colours; by default that where there is one, and else Huber loss."""
     optimizer: Literal["adamw", "adam"] = "adamw"
     """AdamW with a weight decay of 0.01, or plain Adam."""
     learning_rate: float = 1e-3

@@ -32,48 +32,13 @@ def test_any_objective_fits_a_network_with_a_distribution():
     model = network.build("lite0").eval()
     lightness, ab = torch.rand(1, 1, 64, 64) * 100, torch.zeros(1, 2, 64, 64)
     output = model(lightness)
-    for name in ("huber", "mse", "cross-entropy", "joint"):
+    for name in ("huber", "mse", "cross-entropy"):
         assert objective.loss(model, output, ab, name).ndim == 0
-    assert objective.default(model) == "joint"
+    assert objective.default(model) == "cross-entropy"
 
 
 def test_cross_entropy_needs_a_distribution():
     model = network.build("resnet18").eval()
     assert objective.default(model) == "huber"
     with pytest.raises(ValueError, match="choose --objective huber or mse"):
-        objective.loss(model, torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32), "joint")
-
-
-def test_as_probable_is_as_good_for_cross_entropy_and_nearer_is_better_for_joint():
-    model = network.build("lite0")
-    true, near, far = (
-        (objective.bins() == torch.tensor(node)).all(1).nonzero().item()
-        for node in ([20.0, 30], [20.0, 40], [-40.0, 40])
-    )
-    ab = objective.bins()[true].view(1, 2, 1, 1).expand(1, 2, 32, 32)
-
-    def losses(other: int) -> list[float]:
-        """Where the true colour has a probability of 0.4, and another one the rest."""
-        probability = torch.full((1, len(objective.bins()), 8, 8), 1e-9)
-        probability[:, true], probability[:, other] = 0.4, 0.6
-        return [objective.loss(model, probability.log(), ab, name).item() for name in ("cross-entropy", "joint")]
-
-    assert losses(near)[0] == pytest.approx(losses(far)[0])
-    assert losses(near)[0] < losses(near)[1] < losses(far)[1] - 1
-
-
-def test_what_is_not_known_has_no_part_in_the_error_of_what_is_shown(rng):
-    shown = torch.from_numpy(rng.uniform(-50, 50, (2, 2, 8, 8)).astype(np.float32))
-    ab = torch.from_numpy(rng.uniform(-50, 50, (2, 2, 32, 32)).astype(np.float32))
-    known = ab.clone()
-    known[1, :, :16] = torch.nan
-    changed = shown.clone().requires_grad_()
-    with torch.no_grad():
-        changed[1, :, :4] += 30
-    error = objective.shown_error(changed, known)
-    halves = objective.shown_error(shown[:1], ab[:1]), objective.shown_error(shown[1:, :, 4:], ab[1:, :, 16:])
-    assert error.item() == pytest.approx(sum(half.item() for half in halves) / 2, rel=1e-5)
-    error.backward()
-    assert not changed.grad[1, :, :4].any() and changed.grad[1, :, 4:].all()
-    everything = objective.shown_error(shown, torch.full_like(ab, torch.nan))
-    assert everything.isfinite(), "a photograph of which nothing is known does no harm"
+        objective.loss(model, torch.zeros(1, 2, 32, 32), torch.zeros(1, 2, 32, 32), "cross-entropy")
