@@ -133,6 +133,7 @@ def test_the_slider_follows_mouse_touch_and_keyboard(page, look):
     shown.names()
     card = shown.page.locator(".card").first
     picture, mouse = card.locator(".comparison"), shown.page.mouse
+    picture.wait_for()
     box = picture.bounding_box()
     y = box["y"] + box["height"] / 2
     mouse.move(box["x"] + 5, y)
@@ -150,6 +151,7 @@ def test_the_slider_follows_mouse_touch_and_keyboard(page, look):
     shown = look(page, viewport=PHONE, has_touch=True, is_mobile=True)
     shown.page.locator(".card .open").first.tap()
     picture = shown.page.locator(".stage .comparison")
+    picture.wait_for()
     box = picture.bounding_box()
     y = box["y"] + box["height"] / 2
     touch = partial(shown.context.new_cdp_session(shown.page).send, "Input.dispatchTouchEvent")

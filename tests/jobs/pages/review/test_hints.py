@@ -71,7 +71,9 @@ class Hinting:
 
     def open(self, name: str) -> None:
         self.page.locator(".card", has=self.page.get_by_text(f"{name}.png", exact=True)).locator(".open").click()
-        self.box = self.page.locator(".stage .comparison").bounding_box()
+        picture = self.page.locator(".stage .comparison")
+        picture.wait_for()
+        self.box = picture.bounding_box()
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """A place of the portrait, on the screen."""
