@@ -91,9 +91,9 @@ def check_versions(hints: Iterable[str], sources: pa.Table, rows: pa.Table, uri:
     """Raise ``UsageError`` where ``uri`` has ``hints``, by the ids of their photographs, for a file that is another one
     than the ``rows`` of the catalogue know, ``id`` and ``source_version``.
     """
+    known = dict(zip(rows["id"].to_pylist(), rows["source_version"].to_pylist(), strict=True))
     for source in sources.filter(pc.is_in(sources["id"], value_set=pa.array(hints, pa.string()))).to_pylist():
-        known = rows.filter(pc.equal(rows["id"], source["id"]))["source_version"].to_pylist()
-        if known not in ([], [""], [source["version"]]):
+        if known.get(source["id"], "") not in ("", source["version"]):
             raise changed_since(source["uri"], uri)
 
 

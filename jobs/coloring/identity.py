@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.coloring.job import SUFFIX, Format, output_name, source_id
 from jobs.storage.files import printable
+from jobs.storage.listing import without_scheme
 from jobs.storage.parts import DIGITS
 
 CHUNK = 1 << 16  # rows at a time, since a million of Python's strings take more memory than all else here
@@ -94,7 +95,7 @@ def from_elsewhere(files: pa.Table, rows: pa.Table) -> tuple[pa.Table, pa.Table]
     others = rows["source"].take(pc.index_in(files["id"], value_set=rows["id"])).to_pylist()
     for uri, path, other in zip(files["uri"].to_pylist(), files["path"].to_pylist(), others, strict=True):
         here, name = (printable(os.fsdecode(text)) for text in (uri, path))
-        same = other in (None, here) or name not in (_without_scheme(here), _without_scheme(other))
+        same = other in (None, here) or name not in (without_scheme(here), without_scheme(other))
         problems.append(
             None
             if same
@@ -106,10 +107,6 @@ def from_elsewhere(files: pa.Table, rows: pa.Table) -> tuple[pa.Table, pa.Table]
     own = [_own_id(*pair) for pair in zip(bad["uri"].to_pylist(), bad["id"].to_pylist(), strict=True)]
     good = files.filter(pc.is_null(files["problem"])).drop_columns("problem")
     return good, bad.set_column(bad.schema.get_field_index("id"), "id", pa.array(own, pa.string()))
-
-
-def _without_scheme(place: str) -> str:
-    return place.partition("://")[2] or place.lstrip("/")
 
 
 def _own_id(listed: bytes, id: str) -> str:

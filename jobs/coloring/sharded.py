@@ -111,11 +111,11 @@ class Shards(Work):
             self._hear(decisions.read(config.only))
         self._redo: dict[str, list[str]] = {}
         if self.said:
-            if not config.moved:
-                for shard in self._within(self.said.sources):
-                    self.said.check(self._rows(shard, "source"), str(config.only))
-            for shard in self._within(self.said.colors):
-                self._hear(self.said.of_present(self._rows(shard, "output_sha256")))
+            for shard in self._within({*self.said.sources, *self.said.colors}):
+                rows = self._rows(shard, "source", "output_sha256")
+                if not config.moved:
+                    self.said.check(rows, str(config.only))
+                self._hear(self.said.of_present(rows))
             self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
             self._check_redo(sum(map(len, self._redo.values())))
             self._check_versions()

@@ -220,7 +220,7 @@ def _place(folder: str, name: str) -> tuple[str, str]:
     """
     if "://" in name:
         uri = absolute(name)
-        return uri, uri.partition("://")[2] or uri.lstrip("/")
+        return uri, without_scheme(uri)
     if not is_local(folder):
         uri = name if name.startswith("/") else _resolved(folder, name)
     elif ".." in name.split("/"):  # may lead through a link, from where it is another folder
@@ -233,6 +233,11 @@ def _place(folder: str, name: str) -> tuple[str, str]:
     if uri.startswith(f"{folder}/") and not name.startswith("/"):
         return uri, uri.removeprefix(f"{folder}/")
     return uri, (uri.partition("://")[2] or uri).lstrip("/")
+
+
+def without_scheme(uri: str) -> str:
+    """The path of what lies outside of a list's folder."""
+    return uri.partition("://")[2] or uri.lstrip("/")
 
 
 def _resolved(folder: str, name: str) -> str:
