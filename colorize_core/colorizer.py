@@ -55,13 +55,15 @@ class Colorizer:
         """Load a ``.safetensors`` file: "default", the name of one that ships, a path, or any fsspec URI.
 
         ``device`` defaults to the GPU where PyTorch sees one. ``precision`` "fast" is bfloat16 where the device has it.
-        Nothing is unpickled. Raises ``WeightsError``.
+        Nothing is unpickled. Raises ``WeightsError``, and ``ValueError`` for a device that is not there.
         """
         return cls.from_file(WeightsFile.read(weights), device, precision)
 
     @classmethod
     def from_file(cls, file: WeightsFile, device: str | None = None, precision: Precision = "fast") -> "Colorizer":
         """The same from a file that has been read."""
+        if device not in (None, "cpu") and file.manifest is None:
+            _check(device)
         try:
             # In older files there is a gain, for colours that were weighed by their rarity.
             measured = {key: value for key, value in file.config.get("calibration", {}).items() if key != "gain"}
@@ -129,7 +131,7 @@ class Colorizer:
         logits, bins = self.engine.logits(*given)
         probability = distribution.probabilities(logits)
         chosen = distribution.variants(probability, bins, vividness, self.calibration.amplification, variants)
-        others = [_numpy(ab.clip(-128, 127)) for ab in chosen[1:]]
+        others = [_numpy(ab.clip(-128, 127)).astype(np.float32, copy=False) for ab in chosen[1:]]
         if not confidence_map:
             return others, None
         differences = _numpy(distribution.expected_difference(probability, bins, chosen[0]))
@@ -174,6 +176,16 @@ def _start(file: WeightsFile, device: str | None, precision: Precision) -> Engin
     from colorize_core.pytorch_engine import PyTorchEngine
 
     return PyTorchEngine(file, device, precision)
+
+
+def _check(device: str) -> None:
+    """Raises ``ValueError`` where PyTorch has no such device."""
+    try:
+        import torch
+
+        torch.empty(1, device=device)
+    except (ImportError, RuntimeError, AssertionError) as error:
+        raise ValueError(f"{device} is no device here ({' '.join(str(error).split())}): give cpu, or none") from error
 
 
 def _gpu_is_there() -> bool:

@@ -44,11 +44,17 @@ def main(config: Annotated[TrainConfig, cli.OPTIONS, cli.EXPERTS]) -> int:
             raise UsageError(f"--freeze {start}: no parameter begins with it; the layers are called {layers}")
     if config.weights:
         _check_start(config.weights, config)
+    config.source = absolute(config.source)
     source = _downloaded(config.source) if config.dataset else config.source
     photographs = list_sources(source)
     storage = absolute(config.storage)
     run = f"{storage}/{config.name}"
-    place, adopted = Place(run), check_run(run, config)
+    try:
+        place, adopted = Place(run), check_run(run, config)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{run} cannot be read ({error}): check --storage and your credentials") from error
     _check_apart(source, photographs, run)
     with contextlib.ExitStack() as held:
         try:
@@ -68,13 +74,13 @@ def _check_apart(source: str, photographs: list[Source], run: str) -> None:
 
 
 def _train(config: TrainConfig, source: str, photographs: list[Source], storage: str, run: str) -> int:
-    cluster.start()
     side = training.prepared_side(config.size)
     recipe = shards.Preparation(
         source, side, config.parsed_split, tuple(config.only), config.balance, config.min_chroma,
         tuple(config.hold_out), tuple(config.reviewed),
     )  # fmt: skip
     corrected = [correction for output in config.reviewed for correction in corrections(output)]
+    cluster.start()
     prepared = shards.prepare(photographs, f"{run}/data", recipe, corrected)
     print(
         f"{prepared.counts['train']:,} photographs to train on, {prepared.counts['validation']:,} to validate on, "
@@ -99,6 +105,8 @@ def _train(config: TrainConfig, source: str, photographs: list[Source], storage:
 def _check_start(weights: str, config: TrainConfig) -> None:
     start = WeightsFile.read(weights).config
     same = start["settings"].items() <= config.network_settings.items()  # hints may come in addition
+    if start["network"] == config.network and start["settings"].get("hints") and not config.hinted:
+        raise UsageError(f"the weights {weights} take hints, and go on doing so: give a --hinted above 0")
     if start["network"] != config.network or not same:
         raise UsageError(
             f"the weights {weights} are of network {start['network']} {start['settings']}, not of "

@@ -17,21 +17,25 @@ MADE = pa.schema(
 
 
 def coloured(catalog: Catalog, files: pa.Table) -> pa.Table:
-    """Rows of those of the files that have a colour photograph."""
-    rows = catalog.read(["id", "output", "output_sha256"])
+    """Rows of those of the files, which have a column ``why``, that have a colour photograph."""
+    rows = _rows(files, catalog, ["id", "output", "output_sha256"])
     return rows.filter(pc.and_(pc.is_in(rows["id"], value_set=files["id"]), pc.is_valid(rows["output"])))
 
 
 def made(files: pa.Table, catalog: Catalog) -> pa.Table:
     """The files with the columns of ``MADE``; null where they have no row."""
-    again = pc.any(pc.not_equal(files["why"], "new")).as_py()  # of a new archive nothing is read
-    columns = ["id", "output_sha256", "source_sha256", "status", "finished_at"]
-    rows = catalog.read(columns) if again else SCHEMA.empty_table()
+    rows = _rows(files, catalog, ["id", "output_sha256", "source_sha256", "status", "finished_at"])
     at = pc.index_in(files["id"], value_set=rows["id"])
     of = pc.if_else(pc.equal(rows["status"], "ok"), rows["source_sha256"], None)
     for name, column in zip(MADE.names, (rows["output_sha256"], of, rows["finished_at"]), strict=True):
         files = files.append_column(name, column.take(at))
     return files
+
+
+def _rows(files: pa.Table, catalog: Catalog, columns: list[str]) -> pa.Table:
+    """The catalogue's; none, and nothing is read, where all of the files are new to it."""
+    again = pc.any(pc.not_equal(files["why"], "new")).as_py()
+    return catalog.read(columns) if again else SCHEMA.empty_table().select(columns)
 
 
 def settle(before: pa.Table, catalog: Catalog, place: Place) -> None:

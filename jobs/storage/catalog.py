@@ -94,17 +94,18 @@ class Catalog:
         """
         columns = list(columns)
         schema = pa.schema([SCHEMA.field(name) for name in columns])
-        within = [self._table(file, columns).cast(schema) for file in self._shards()]
-        return pa.concat_tables([self._newest(columns), *within])
+        paths = self._paths()
+        within = [self._table(file, columns).cast(schema) for file in self._shards(paths)]
+        return pa.concat_tables([self._newest(columns, paths), *within])
 
     def read_files(self) -> pa.Table:
         """The same of every input with a file of its own."""
         return self._newest(SCHEMA.names)
 
-    def _newest(self, columns: list[str]) -> pa.Table:
+    def _newest(self, columns: list[str], paths: list[str] | None = None) -> pa.Table:
         """The current row of every input with a file of its own."""
         wanted = list(dict.fromkeys(["id", *columns]))
-        tables = self._tables(wanted)
+        tables = self._tables(wanted, self._paths() if paths is None else paths)
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(wanted)
         # Numbers in Arrow's memory: its threads may let go of NumPy's when the interpreter has gone already, and abort.
         numbered = table.append_column("row", pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(table))))
@@ -115,13 +116,14 @@ class Catalog:
         pa.default_memory_pool().release_unused()  # hundreds of megabytes for a million rows
         return table.select(columns).cast(pa.schema([SCHEMA.field(name) for name in columns]))
 
-    def _tables(self, columns: list[str]) -> list[pa.Table]:
+    def _tables(self, columns: list[str], paths: list[str]) -> list[pa.Table]:
         for attempt in range(5):
             try:
-                return [self._table(file, columns, self.part) for file in self._files()]
+                return [self._table(file, columns, self.part) for file in self._files(paths=paths)]
             except FileNotFoundError:  # a job has compacted the catalogue since it was listed
                 if attempt == 4:
                     raise
+                paths = self._paths()
         raise AssertionError("unreachable")
 
     def _table(self, file: "_File", columns: list[str], part: Part = WHOLE) -> pa.Table:
@@ -153,7 +155,7 @@ class Catalog:
     def damaged(self) -> list[str]:
         """The paths of files that are not what was written."""
         found = []
-        for file in [*self._files(), *self._shards()]:
+        for file in self._all():
             try:
                 self._table(file, ["id"])
             except Damaged:
@@ -173,7 +175,7 @@ class Catalog:
     @property
     def state(self) -> str:
         """Another one whenever rows were added; empty where there are none."""
-        return ",".join(file.name for file in [*self._files(), *self._shards()])
+        return ",".join(file.name for file in self._all())
 
     @property
     def paths(self) -> list[str]:
@@ -208,17 +210,25 @@ class Catalog:
             if file.part != self.part and cover(later, file.part):
                 self.place.remove(file.path, partial(_is_ours, file))
 
-    def _shards(self) -> list["_File"]:
-        """The files of shards, none of which has a row that another one has."""
-        paths = shard_paths(self.place)
-        return [_File(paths[id], 0, self.part, True, "") for id in sorted(self.part.among(paths))]
+    def _paths(self) -> list[str]:
+        """All that lies in the folder: a listing for both kinds of files."""
+        return self.place.files("catalog")
 
-    def _files(self, part: Part | None = None) -> list["_File"]:
+    def _all(self) -> list["_File"]:
+        paths = self._paths()
+        return [*self._files(paths=paths), *self._shards(paths)]
+
+    def _shards(self, paths: list[str] | None = None) -> list["_File"]:
+        """The files of shards, none of which has a row that another one has."""
+        found = shard_paths(self.place, paths)
+        return [_File(found[id], 0, self.part, True, "") for id in sorted(self.part.among(found))]
+
+    def _files(self, part: Part | None = None, paths: list[str] | None = None) -> list["_File"]:
         """Those with a share in a part, this one's by default, in the order in which they were written; others in the
         folder are left alone.
         """
         part = part or self.part
-        found = [_file(path) for path in self.place.files("catalog") if _OURS.search(path)]
+        found = [_file(path) for path in (self._paths() if paths is None else paths) if _OURS.search(path)]
         return [file for file in found if file.part.overlaps(part)]
 
 
@@ -252,9 +262,10 @@ def _is_ours(file: _File, data: bytes) -> bool:
     return {"id", "source_version", "output_sha256", "settings"} <= set(pq.read_schema(pa.BufferReader(data)).names)
 
 
-def shard_paths(place: Place) -> dict[str, str]:
-    """The files of shards that there are, by their shards' ids."""
-    return {found[1]: path for path in place.files("catalog") if (found := _SHARD.search(path))}
+def shard_paths(place: Place, paths: list[str] | None = None) -> dict[str, str]:
+    """The files of shards that there are, or are among ``paths``, by their shards' ids."""
+    paths = place.files("catalog") if paths is None else paths
+    return {found[1]: path for path in paths if (found := _SHARD.search(path))}
 
 
 def without_details(reason: str) -> str:

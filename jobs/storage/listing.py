@@ -33,6 +33,7 @@ class Source:
     """Changes when the file does: ETag, or size and modification time."""
 
 
+LISTS = (".txt", ".csv", ".parquet")
 FILES = 1 << 16  # in each table of a stream
 
 LISTING = pa.schema(
@@ -82,7 +83,7 @@ def is_list(source: str) -> bool:
     """Whether it names files that may lie anywhere."""
     fs, root = located(source)
     with plain_errors():
-        return bool(fs.isfile(root)) and _is_list(fs, root)
+        return root.endswith(LISTS) and _kind(fs, root) == "file" and _is_list(fs, root)
 
 
 def base(source: str) -> str:
@@ -90,7 +91,7 @@ def base(source: str) -> str:
     fs, root = located(source)
     if _is_glob(root) and not fs.exists(root):
         root = _folder_of_glob(root)
-    elif fs.isfile(root):
+    elif _kind(fs, root) == "file":
         root = root.rpartition("/")[0]
     return _uri(fs, root.rstrip("/"), chain_of(source))
 
@@ -98,11 +99,12 @@ def base(source: str) -> str:
 def _listing(source: str) -> Iterator[pa.Table]:
     fs, root = located(source)
     chain = chain_of(source)
-    if fs.isfile(root) and _is_list(fs, root):
+    kind = _kind_of_source(fs, root)
+    if kind == "file" and _is_list(fs, root):
         return _listed(fs, root)
-    if fs.isfile(root):
+    if kind == "file":
         return _found(fs, root.rpartition("/")[0], [(root, fs.info(root))], chain)
-    if fs.exists(root):
+    if kind:
         return _found(fs, root, walk.below(fs, root), chain)
     if _is_glob(root):
         if isinstance(fs, LocalFileSystem):  # which would say of a link to a file that it is none
@@ -111,6 +113,33 @@ def _listing(source: str) -> Iterator[pa.Table]:
     if isinstance(fs, LocalFileSystem) and os.path.islink(root):
         raise UsageError(f"{source} is a link to {os.readlink(root)}, which is not there: check the path")
     raise UsageError(f"{source} does not exist: check the path")
+
+
+def _kind(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """What a path is, a ``file`` or a ``directory``; empty where there is nothing. One question, where ``isfile`` and
+    ``exists`` were two, of which the first takes a store that does not answer for one that has no such file."""
+    if isinstance(fs, LocalFileSystem):
+        return "file" if fs.isfile(path) else "directory" if fs.exists(path) else ""
+    try:
+        return fs.info(path)["type"]
+    except FileNotFoundError:
+        return ""
+
+
+def _kind_of_source(fs: fsspec.AbstractFileSystem, path: str) -> str:
+    """The same, asked first of all: where nobody answers, a place may be mistyped, which S3's client, left to itself,
+    says after five tries and up to 15 seconds."""
+    if not hasattr(fs, "call_s3"):
+        return _kind(fs, path)
+    from botocore.exceptions import ConnectionError as NobodyAnswers
+
+    retries = {"config_kwargs": {**fs.config_kwargs, "retries": {"max_attempts": 1}}, "skip_instance_cache": True}
+    try:
+        return _kind(type(fs)(**{**fs.storage_options, **retries}), path)
+    except NobodyAnswers:
+        raise
+    except Exception:  # of a store that is there, which may have too much to do
+        return _kind(fs, path)
 
 
 def covers(source: str, uri: str) -> bool:
@@ -161,7 +190,7 @@ def _is_list(fs: fsspec.AbstractFileSystem, path: str) -> bool:
     if path.endswith(".parquet"):
         with fs.open(path, "rb") as file:
             return "image" not in pq.read_schema(file).names  # with it, the file holds photographs itself
-    return path.endswith((".txt", ".csv"))
+    return path.endswith(LISTS)
 
 
 def _listed(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[pa.Table]:

@@ -93,6 +93,10 @@ class TrainConfig(training.Recipe, _Photographs):
             training.Recipe.__post_init__(self)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        if {"", ".", ".."} & set(self.name.split("/")):
+            raise UsageError(f"--name must be that of a folder within the storage, not {self.name!r}")
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"--seed must be 0 or more, and below 2^63, not {self.seed}")
         _, most = self.worker_range or (1, 1)
         if self.gpus is not None and self.gpus < 0:
             raise UsageError(f"--gpus must be 0 or more, not {self.gpus}")

@@ -26,6 +26,8 @@ def corrections(output: str) -> list[Correction]:
     are rejected. Raises ``UsageError`` where there are none.
     """
     output = absolute(output)
+    if not Catalog(output).state:
+        raise UsageError(f"{output} has no catalogue: --reviewed takes the OUTPUT of colorize archive")
     rows = Catalog(output).read(["id", "output", "status", "hints", "decision"])
     kept = pc.fill_null(pc.equal(rows["decision"], decisions.KEEP), False)
     rejected = pc.fill_null(pc.equal(rows["decision"], decisions.REJECT), False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs import cli, cluster
 from jobs.cli import UsageError
-from jobs.storage.files import file_system, write_bytes
+from jobs.storage.files import absolute, file_system, read_bytes, write_bytes
 from jobs.training import logbook, shards, stream
 from jobs.training.config import TrainConfig
 from jobs.training.finish import calibrated, measured, remove_leftovers
@@ -39,10 +39,12 @@ def lasting(config: TrainConfig) -> dict:
 
 def check_run(run: str, config: TrainConfig) -> bool:
     """Whether the run was begun before, and so its folder is ours. Raises ``UsageError`` where its settings differ."""
-    fs, path = file_system(f"{run}/{SETTINGS}")
-    before = json.loads(fs.cat_file(path)) if fs.exists(path) else {}
+    try:
+        before = json.loads(read_bytes(f"{run}/{SETTINGS}"))
+    except FileNotFoundError:
+        before = {}
     for key, value in lasting(config).items():
-        if before and value != before.get(key):
+        if before and value != (absolute(before.get(key, "")) if key == "source" else before.get(key)):
             raise UsageError(
                 f"the run {run} was begun with --{key.replace('_', '-')} {before.get(key)}, not {value}: choose "
                 "another --name for a new run (--weights starts from this one's), or the same settings"

@@ -29,6 +29,8 @@ SPLITS = ("train", "validation", "test")
 PHOTOGRAPHS_PER_TASK = 512
 PHOTOGRAPHS_PER_ROW_GROUP = 32  # small, since training reads short stretches
 SUMMARY = "summary.json"
+MAY_GROW = {"files": "the number of files has", "corrections": "what people say of the colours has"}
+"""Of what shards were made from, what may be otherwise when a run is continued."""
 COLUMNS = ["key", "name", "group", "image"]  # of a shard
 
 
@@ -107,7 +109,8 @@ class Prepared:
 def prepare(
     files: list[listing.Source], folder: str, recipe: Preparation, corrections: Sequence[Correction] = ()
 ) -> Prepared:
-    """Turn the files of a source into shards in ``folder``, once: where they are, nothing is done again.
+    """Turn the files of a source into shards in ``folder``, once: where they are, nothing is done again, also where the
+    source holds other files by now.
 
     ``corrections`` join them; those that are known at some places alone are all trained on.
 
@@ -124,8 +127,14 @@ def prepare(
         ).hexdigest()
     if fs.exists(f"{root}/{SUMMARY}"):
         before = json.loads(fs.cat_file(f"{root}/{SUMMARY}"))["made_from"]
+        if changed := [what for key, what in MAY_GROW.items() if before.get(key) != made_from.get(key)]:
+            print(
+                f"{' and '.join(changed)} changed since the photographs were prepared; this run goes on with "
+                "those of then, one of another --name begins with those of now",
+                flush=True,
+            )
         for key, value in made_from.items():
-            if value != before.get(key):
+            if value != before.get(key) and key not in MAY_GROW:
                 raise UsageError(
                     f"{folder} was prepared with {key} = {before.get(key)}, not {value}: choose another --name"
                 )

@@ -94,6 +94,7 @@ def test_variants_and_confidence(shipped):
     assert len(one.chroma) == 1 and len(three.chroma) == 3
     assert np.array_equal(one.chroma[0], three.chroma[0]), "the first variant is the colouring without variants"
     for other in three.chroma[1:]:
+        assert other.dtype == np.float32
         assert 5 < np.linalg.norm(other - one.chroma[0], axis=2).mean() < 15
     assert 0 <= one.confidence <= 1 and one.confidence_map is None
     (mapped,) = shipped.predict([data.camera()], confidence_map=True)
@@ -184,3 +185,10 @@ def test_unusable_weights_are_refused_with_a_sentence(tmp_path):
     unknown.write_bytes(pack_weights(network.build("resnet18"), "resnet99", {}, 128, {}))
     with pytest.raises(WeightsError, match="no network called 'resnet99'"):
         Colorizer.load(str(unknown), "cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_not_taken_for_bad_weights(device):
+    with pytest.raises(ValueError, match=f"{device} is no device here") as error:
+        Colorizer.load("default", device)
+    assert not isinstance(error.value, WeightsError)

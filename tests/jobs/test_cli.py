@@ -27,6 +27,7 @@ from jobs.machine import granted
 from jobs.storage import listing
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.training.config import TrainConfig
+from jobs.training.run import lasting
 
 
 def said(capsys, job, config_type, *args, **options) -> str:
@@ -142,6 +143,19 @@ def test_train(capsys, scans, tmp_path):
         pack_weights(network.build("resnet18", upsampling="deconv"), "resnet18", {"upsampling": "deconv"}, 64, {})
     )
     assert "choose the same --network" in training(weights=str(other))
+    assert "give a --hinted above 0" in training(weights="default", hinted=0.0)
+    for name in ("", "..", "../mine", "/mine"):
+        assert "--name must be" in training(name=name)
+    for seed in (-1, 1 << 63):
+        assert "--seed must be" in training(seed=seed)
+    assert "has no catalogue" in training(reviewed=(str(scans),))
+    (tmp_path / "runs/damaged").mkdir(parents=True)
+    (tmp_path / "runs/damaged/settings.json").write_text("{")
+    assert "runs/damaged cannot be read" in training(name="damaged")
+    begun = lasting(TrainConfig(str(scans), storage="", name="begun"))
+    (tmp_path / "runs/begun").mkdir()
+    (tmp_path / "runs/begun/settings.json").write_text(json.dumps(begun))
+    assert "begun with --size 224, not 96" in training(source=f"{scans}/../scans/", name="begun", size=96)
 
 
 def test_evaluate(capsys, tmp_path):

@@ -239,7 +239,7 @@ def test_weights_without_hints_may_start_a_network_that_takes_them_and_not_the_o
         (tmp_path / f"{name}.safetensors").write_bytes(packed)
     options = {"source": "", "storage": "", "network": "lite0"}
     train._check_start(str(tmp_path / "old.safetensors"), TrainConfig(**options))
-    with pytest.raises(UsageError, match=r"hints.*choose the same --network and settings"):
+    with pytest.raises(UsageError, match=r"take hints.*give a --hinted above 0"):
         train._check_start(str(tmp_path / "new.safetensors"), TrainConfig(**options, hinted=0.0))
 
 

@@ -34,7 +34,7 @@ def settle(output: str, before: pa.Table) -> list[str]:
 
 
 def before(output: str) -> pa.Table:
-    return superseded.coloured(Catalog(output), pa.table({"id": ["a"]}))
+    return superseded.coloured(Catalog(output), pa.table({"id": ["a"], "why": ["changed since"]}))
 
 
 def test_a_picture_with_another_name_goes(output):

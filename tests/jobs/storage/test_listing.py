@@ -4,6 +4,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from aiobotocore.endpoint import AioEndpoint
+from botocore.exceptions import EndpointConnectionError
 
 from jobs.cli import UsageError
 from jobs.storage import files, listing
@@ -51,6 +53,34 @@ def test_a_version_changes_with_the_file(archive):
 def test_what_cannot_be_listed_is_said(tmp_path, source, said):
     with pytest.raises(UsageError, match=said):
         listing.list_sources(str(tmp_path / source))
+
+
+def test_that_nobody_answers_at_an_endpoint_is_said_soon(s3_endpoint, monkeypatch):
+    tries = []
+
+    async def nobody(self, request):
+        tries.append(request.url)
+        raise EndpointConnectionError(endpoint_url=request.url)
+
+    monkeypatch.setattr(AioEndpoint, "_send", nobody)
+    with pytest.raises(UsageError, match=r"Could not connect to the endpoint URL.*AWS_ENDPOINT_URL"):
+        listing.list_sources("s3://nobody/scans")
+    assert len(tries) == 2
+
+
+def test_a_store_that_has_too_much_to_do_is_asked_again(s3_endpoint, monkeypatch):
+    s3, tries, send = fsspec.filesystem("s3"), [], AioEndpoint._send
+    s3.mkdir("busy")
+    s3.pipe_file("busy/scans/a.png", b"x")
+
+    async def busy(self, request):
+        tries.append(request.url)
+        response = await send(self, request)
+        response.status_code = 503 if len(tries) <= 3 else response.status_code
+        return response
+
+    monkeypatch.setattr(AioEndpoint, "_send", busy)
+    assert paths("s3://busy/scans") == ["a.png"]
 
 
 def test_an_unknown_protocol_is_said():

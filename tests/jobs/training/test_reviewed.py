@@ -47,11 +47,14 @@ def test_what_is_kept_is_true_and_what_is_hinted_is_true_there(archive):
 
 
 def test_an_archive_that_nobody_has_reviewed_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="has no catalogue"):
+        corrections(str(tmp_path))
+    Catalog(str(tmp_path)).append(pa.Table.from_pylist([{"id": "a", "status": "ok", "output": "a.png"}], SCHEMA))
     with pytest.raises(UsageError, match="no photograph that somebody has kept"):
         corrections(str(tmp_path))
 
 
-def test_they_join_the_photographs(archive, tmp_path, ray_local):
+def test_they_join_the_photographs(archive, tmp_path, ray_local, capsys):
     (tmp_path / "photographs").mkdir()
     for i in range(20):
         Image.fromarray(data.chelsea()[i : i + 96, :128]).save(tmp_path / f"photographs/{i}.png")
@@ -70,8 +73,8 @@ def test_they_join_the_photographs(archive, tmp_path, ray_local):
     assert 0 < known.mean() < 0.1
     true = color.rgb_to_lab(np.array([[[0x2E, 0x8B, 0x57]]], np.uint8))[0, 0, 1:]
     assert np.abs(np.median(ab[:, known], axis=1) - true).max() < 3
-    with pytest.raises(UsageError, match="was prepared with"):
-        shards.prepare(list_sources(source), folder, recipe, corrections(str(archive))[1:])
+    assert shards.prepare(list_sources(source), folder, recipe, corrections(str(archive))[1:]) == prepared
+    assert "what people say of the colours has changed since" in capsys.readouterr().out
 
 
 def test_what_was_said_of_one_that_is_gone_is_not_taken_for_another_s(archive, tmp_path):

@@ -122,11 +122,14 @@ def test_what_is_held_out_is_validated_on_and_not_trained_on(ray_local, pets, pr
     assert sorted(names(held_out, "train")) == sorted(others), "the others stay where they were"
 
 
-def test_prepared_once_and_for_one_purpose(prepared, pets):
+def test_prepared_once_and_for_one_purpose(prepared, pets, capsys):
     folder = prepared.folder
     before = {path: path.stat().st_mtime_ns for path in pets.parent.glob("**/part-*.parquet")}
     assert prepare(pets, folder) == prepared
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    recipe = shards.Preparation(str(pets), 72, (0.7, 0.2, 0.1))
+    assert shards.prepare(list_sources(str(pets))[1:], folder, recipe) == prepared
+    assert "the number of files has changed since" in capsys.readouterr().out
     with pytest.raises(UsageError, match="choose another --name"):
         prepare(pets, folder, (0.5, 0.5, 0.0))
 
