@@ -107,7 +107,8 @@ def counted(scans: str, photographs: int) -> tuple[Counter[str], float | None]:
     """What a job over them asks, by ``KINDS``, and the photographs that it does in a second."""
     command = [sys.executable, "-m", "jobs.colorize", scans, f"{scans}-colour", "--json", "--no-review"]
     Counted.asked.clear()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     said, asked = json.loads(done.stdout), Counter(Counted.asked)
     assert said["status"]["ok"] == photographs, said
     return asked, said["photographs_per_second"]

@@ -16,7 +16,8 @@ import numpy as np
 from colorize_core.weights_file import WeightsFile
 from jobs import cli
 from jobs.cli import UsageError
-from jobs.storage.files import file_system, read_bytes, write_bytes
+from jobs.storage.files import absolute, file_system, read_bytes, write_bytes
+from jobs.storage.output import Place
 from jobs.training import shards
 from jobs.training.config import TrainConfig
 from jobs.training.finish import calibrated, measured
@@ -56,8 +57,13 @@ def main(config: Annotated[AverageConfig, cli.OPTIONS]) -> int:
                 f"{file.path} is of network {network}, {files[0].path} of {networks[0]}: give weights of one network, "
                 "trained from the same start"
             )
-    fs, path = file_system(config.output)
-    if fs.exists(path):
+    try:
+        Place(absolute(config.output).rpartition("/")[0]).make()
+        fs, path = file_system(config.output)
+        there = fs.exists(path)
+    except OSError as error:
+        raise UsageError(f"{config.output} cannot be written ({error}): choose another --output") from error
+    if there:
         raise UsageError(f"{config.output} is there already: choose another --output, or move it away")
     try:
         settings = json.loads(read_bytes(f"{config.run}/{SETTINGS}"))

@@ -35,6 +35,7 @@ from jobs.cli import UsageError
 from jobs.pages.contact_sheet import contact_sheet
 from jobs.pages.evaluation import evaluation_page, picture
 from jobs.storage import files, listing
+from jobs.storage.output import Place
 
 TRUTH, GREY, MEAN = "truth", "grey", "mean colour"
 METRICS = {
@@ -137,6 +138,11 @@ def main(config: Annotated[EvaluateConfig, cli.OPTIONS]) -> int:
     photographs = listing.list_sources(config.source)
     colorizers = {weights: Colorizer.load(weights, "cpu") for weights in config.weights}
     chosen = settings(config, colorizers)
+    if config.output:
+        try:
+            Place(files.absolute(config.output)).make()
+        except OSError as reason:
+            raise UsageError(f"{config.output} cannot be written to ({reason}): choose another --output") from reason
     cluster.start()
     cores = max(1, cluster.machines().room(0, cluster.PROCESS_BYTES))
     import ray

@@ -73,24 +73,27 @@ class Place:
         ``moved`` lets the place be of another source, ``adopted`` be without a marker: that of an earlier version.
         """
         if marker := self.marker:
-            if marker["kind"] != kind:
-                raise UsageError(f"{self.uri} holds {WHAT[marker['kind']]}, not {WHAT[kind]}: choose another place")
-            if absolute(marker["source"]) != source and not moved:
-                raise UsageError(
-                    f"{self.uri} holds the results of {marker['source']}, not of {source}: choose another place, or, "
-                    "where the photographs have only moved, say so with --moved"
-                )
+            self._check(marker, kind, source, moved)
         elif not adopted:
             for folder in FOLDERS[kind]:
                 path = f"{self.root}/{folder}".rstrip("/")
                 self.fs.invalidate_cache(path)
                 if self.fs.exists(path) and (not self.fs.isdir(path) or self._holds_anything(path)):
-                    if self.marker:  # the job of another part has begun meanwhile
-                        return self.check(kind, source, moved)
+                    if marker := self.marker:  # the job of another part has begun meanwhile
+                        return self._check(marker, kind, source, moved)
                     raise UsageError(
                         f"{self.uri}/{folder}".rstrip("/") + " is there already, and was not made by this program: "
                         "choose another place, so that nothing there is replaced"
                     )
+
+    def _check(self, marker: dict, kind: Kind, source: str, moved: bool) -> None:
+        if marker["kind"] != kind:
+            raise UsageError(f"{self.uri} holds {WHAT[marker['kind']]}, not {WHAT[kind]}: choose another place")
+        if absolute(marker["source"]) != source and not moved:
+            raise UsageError(
+                f"{self.uri} holds the results of {marker['source']}, not of {source}: choose another place, or, "
+                "where the photographs have only moved, say so with --moved"
+            )
 
     @contextlib.contextmanager
     def claim(
@@ -106,7 +109,7 @@ class Place:
         ``hold`` do, and ``OSError`` where nothing can be written.
         """
         self.check(kind, source, moved, adopted)
-        self._make()
+        self.make()
         with self.hold(part) as lease:
             if part == WHOLE:  # what is unfinished may be that of another part's job, which is at work
                 self._sweep()
@@ -116,7 +119,7 @@ class Place:
     def _mark(self, kind: Kind, source: str, moved: bool, listed: str | None) -> None:
         new = {"kind": kind, "created": datetime.now(UTC).isoformat(timespec="seconds")}
         if marker := self.marker:
-            self.check(kind, source, moved)  # another job may have begun meanwhile, or come and gone
+            self._check(marker, kind, source, moved)  # another job may have begun meanwhile, or come and gone
             if (marker["source"], marker.get("list")) == (source, listed):
                 return
         data = json.dumps((marker or new) | {"source": source, "list": listed}, indent=1).encode()
@@ -162,11 +165,14 @@ class Place:
                 if is_unfinished(path):
                     self.remove(path, lambda data: True)
 
-    def _make(self) -> None:
-        """A bucket is not made, since its name may be mistyped."""
+    def make(self) -> None:
+        """Raises ``OSError``. A bucket is not made, since its name may be mistyped."""
         bucket = self.root.partition("/")[0]
-        if bucket and not self.fs.exists(bucket):
-            raise FileNotFoundError(f"there is no {bucket}")
+        if bucket and not self.fs.exists(bucket):  # which S3's client also says where it may not ask
+            try:
+                self.fs.ls(bucket)
+            except FileNotFoundError:
+                raise FileNotFoundError(f"there is no {bucket}") from None
         if not bucket:
             self.fs.makedirs(self.root, exist_ok=True)
 

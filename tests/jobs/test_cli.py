@@ -111,8 +111,11 @@ def test_weights_of_others_are_not_replaced(capsys, tmp_path):
     (theirs := tmp_path / "mine.safetensors").write_text("of a week's training")
     averaging = {"weights": ("default", "default"), "run": str(tmp_path), "output": str(theirs)}
     assert "is there already" in said(capsys, average, average.AverageConfig, **averaging)
-    assert "is there already" in said(capsys, export, export.ExportConfig, file=theirs)
+    assert "is there already" in said(capsys, export, export.ExportConfig, file=str(theirs))
     assert theirs.read_text() == "of a week's training"
+    within = str(theirs / "a.safetensors")
+    assert "cannot be written" in said(capsys, average, average.AverageConfig, **averaging | {"output": within})
+    assert "cannot be written" in said(capsys, export, export.ExportConfig, file=within)
 
 
 def test_review(capsys, tmp_path):
@@ -167,6 +170,7 @@ def test_evaluate(capsys, tmp_path):
     assert "--html writes a page into --output" in evaluating(source=str(tmp_path), html=True)
     (tmp_path / "a.png").write_bytes(b"x")
     assert "cannot be read" in evaluating(source=str(tmp_path), weights=("nowhere.safetensors",))
+    assert "cannot be written to" in evaluating(source=str(tmp_path), output=str(tmp_path / "a.png"))
 
 
 def test_options_from_a_file(capsys, tmp_path):

@@ -196,15 +196,15 @@ def test_a_part_leaves_alone_what_another_one_may_be_writing(tmp_path):
 
 
 def test_a_place_that_another_job_has_done_meanwhile_is_not_taken_over(place, monkeypatch):
-    make = Place._make
+    make = Place.make
 
     def slowly(self):
         make(self)
-        monkeypatch.setattr(Place, "_make", make)
+        monkeypatch.setattr(Place, "make", make)
         with Place(place.uri).claim("archive", "/scans/box1"):
             pass
 
-    monkeypatch.setattr(Place, "_make", slowly)
+    monkeypatch.setattr(Place, "make", slowly)
     with pytest.raises(UsageError, match="holds the results of /scans/box1, not of /scans/box2"):
         place.claim("archive", "/scans/box2").__enter__()
     assert place.marker["source"] == "/scans/box1" and not place.fs.exists(f"{place.root}/{LEASE}")
@@ -263,3 +263,15 @@ def test_only_one_module_deletes():
             if deleting.search(path.read_text()):
                 found.add(path.relative_to(Path(package.__path__[0]).parent).as_posix())
     assert found == {"jobs/storage/output.py", "jobs/storage/files.py", "jobs/coloring/deaths.py"}
+
+
+def test_a_bucket_that_nobody_may_ask_for_is_not_said_to_be_missing(s3_endpoint, monkeypatch):
+    place = Place("s3://closed/out")
+
+    def refuse(self, path):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(place.fs._fs), "exists", lambda self, path: False)
+    monkeypatch.setattr(type(place.fs._fs), "ls", refuse)
+    with pytest.raises(PermissionError, match="Access Denied"):
+        place.make()
