@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from jobs.cli import UsageError, stoppable
+from jobs.cli import JobFailed, UsageError, stoppable
 from jobs.machine import granted
 
 if TYPE_CHECKING:
@@ -164,10 +164,14 @@ def _start_here(options: dict[str, Any]) -> None:
             with _without_standard_error():
                 ray.init("local", num_cpus=cores, _memory=memory, include_dashboard=False, **options)
             return
-        except Exception:  # on a busy machine Ray's processes time out waiting for each other
+        except Exception as error:  # on a busy machine Ray's processes time out waiting for each other
             ray.shutdown()
             if attempt == 2:
-                raise
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise JobFailed(
+                    f"Ray could not be started on this machine ({reason}): see to its load, memory and disk; the same "
+                    "command continues"
+                ) from error
 
 
 @contextlib.contextmanager

@@ -324,6 +324,16 @@ def test_buckets_that_are_missing_or_closed(capsys, scans, tmp_path, s3_endpoint
     assert "check the network, AWS_DEFAULT_REGION" in in_a_process("s3://bucket/scans", tmp_path / "out", **nobody)
 
 
+def test_that_ray_does_not_start_is_said(monkeypatch):
+    def slow(*arguments, **options):
+        raise Exception("The current node timed out during startup.\n")
+
+    monkeypatch.setattr("ray.init", slow)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    with pytest.raises(cli.JobFailed, match=r"could not be started on this machine \(The current node timed out"):
+        cluster._start_here({})
+
+
 def test_windows():
     """Where Python has no fcntl, a sentence and no traceback."""
     code = "import sys; sys.modules['fcntl'] = None; import jobs.colorize"

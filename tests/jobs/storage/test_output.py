@@ -268,10 +268,10 @@ def test_only_one_module_deletes():
 def test_a_bucket_that_nobody_may_ask_for_is_not_said_to_be_missing(s3_endpoint, monkeypatch):
     place = Place("s3://closed/out")
 
-    def refuse(self, path):
+    def refuse(path):
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(place.fs._fs), "exists", lambda self, path: False)
-    monkeypatch.setattr(type(place.fs._fs), "ls", refuse)
+    monkeypatch.setattr(place.fs._fs, "exists", lambda path: False)
+    monkeypatch.setattr(place.fs._fs, "ls", refuse)
     with pytest.raises(PermissionError, match="Access Denied"):
         place.make()
