@@ -4,14 +4,19 @@ that have to be: the others' rows and pictures are carried over.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from jobs.pages import decisions
 from jobs.storage import shard_rows, shards
 from jobs.storage.output import is_content
 from jobs.storage.shards.portions import PORTION_PHOTOGRAPHS
+
+SAID = ["id", "source_sha256", "output_sha256", "hints", "decision"]
+"""Columns of the catalogue."""
 
 
 class Past(NamedTuple):
@@ -27,36 +32,69 @@ class Past(NamedTuple):
 class Before:
     """The rows of a shard, and the photographs of what was made of it, in its order."""
 
-    rows: Iterator[dict]
-    pictures: Iterator[bytes | None]
+    rows: Iterator[dict] = iter(())
+    pictures: Iterator[bytes | None] = iter(())
+    said: dict[str, dict] = field(default_factory=dict)
+    """Of photographs of which people have said something, ``SAID``, by their ids."""
+    is_same: bool = False
+    """Whether the shard has not changed since."""
+    is_there: bool = False
+    """Whether there is something in the place of what was made of it."""
     changed: bool = False
-    """Whether one of those that were taken is not what was written."""
+    """Whether one of the photographs so far is not what was written."""
 
     def take(self, count: int) -> list[Past | None]:
-        """Of the next photographs of the shard."""
-        found: list[Past | None] = []
-        for _ in range(count):
-            row, data = next(self.rows, None), next(self.pictures, None)
-            if row is None:
-                found.append(None)
-            else:
-                digest = row["output_sha256"]
-                if data is not None and digest and not is_content(digest)(data):
-                    self.changed, data = True, None
-                found.append(Past(row, data if digest else None))
-        return found
+        """Of the next photographs of the shard; nothing where it has changed."""
+        found = [self._next() for _ in range(count)]
+        return found if self.is_same else [None] * count
+
+    def look_through(self) -> None:
+        """See whether any of the photographs that are left is ``changed``."""
+        while self._next():
+            pass
+
+    def _next(self) -> Past | None:
+        row, data = next(self.rows, None), next(self.pictures, None)
+        if row is None:
+            return None
+        if not (digest := row["output_sha256"]):
+            return Past(row, None)
+        if data is None or not is_content(digest)(data):
+            self.changed, data = self.is_there, None
+        return Past(row, data)
+
+    def hints(self, row: dict) -> list[dict] | None:
+        """That hold for the photograph of a new row, since its file is the same."""
+        said = self.said.get(row["id"])
+        return said["hints"] if said and said["source_sha256"] == row.get("source_sha256") else None
+
+    def decision(self, row: dict) -> str | None:
+        """That holds for it, since its colours came out the same."""
+        said = self.said.get(row["id"])
+        if said is None or said["output_sha256"] != row["output_sha256"]:
+            return None
+        return None if said["decision"] == decisions.REDO else said["decision"]
 
 
 @contextlib.contextmanager
 def before(output: str, id: str, version: str, made: str) -> Iterator[Before]:
-    """What there is of this version of a shard; ``made`` is where its photographs in colour are."""
+    """What there is of a shard that has this version now; ``made`` is where its photographs in colour are."""
     with contextlib.ExitStack() as stack:
-        found = Before(iter(()), iter(()))
+        found = Before()
         with contextlib.suppress(OSError, ValueError, KeyError, pa.ArrowException):
             file = stack.enter_context(shard_rows.opened(output, id))
-            if shard_rows.Footer.parse(file.metadata.metadata[shard_rows.KEY]).version == version:
-                found.rows = _rows(file)
-                found.pictures = _pictures(stack.enter_context(shards.open_shard(made)))
+            found.is_same = shard_rows.Footer.parse(file.metadata.metadata[shard_rows.KEY]).version == version
+            said = file.read(SAID)
+            said = said.filter(pc.or_(pc.is_valid(said["hints"]), pc.is_valid(said["decision"])))
+            found.said = {row["id"]: row for row in said.to_pylist()}
+            found.rows = _rows(file)
+        try:
+            found.pictures = _pictures(stack.enter_context(shards.open_shard(made)))
+            found.is_there = True
+        except FileNotFoundError:
+            pass
+        except (OSError, shards.ShardError):
+            found.is_there = True
         yield found
 
 

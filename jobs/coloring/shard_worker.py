@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from jobs.cli import JobFailed
 from jobs.coloring import hinted, preflight, todo
-from jobs.coloring.carrying import Before, Past, before
+from jobs.coloring.carrying import Before, before
 from jobs.coloring.job import SUFFIX, container, holding, named, source_id
 from jobs.coloring.pipeline import ATTEMPTS, DeviceError, Pipeline
 from jobs.coloring.scan import Scan
@@ -161,6 +161,7 @@ class ShardActor(Pipeline):
                         yield shard.report(done=False)
                 if self.job.hold and (reason := preflight.missing(self.job.output, self.job.hold)):
                     raise JobFailed(f"another job has taken {self.job.output} ({reason}): it goes on there")
+                past.look_through()
                 if past.changed:  # somebody may have worked on what this takes the place of
                     Place(self.job.output).keep_aside(files.located(shard.output)[1])
             files.settle(self.job.output)  # before the catalogue says that it is there
@@ -176,7 +177,7 @@ class ShardActor(Pipeline):
                 return False
             scans = [self._of_shard(shard, photograph) for photograph in portion.photographs]
             size = sum(scan.size for scan in scans)
-            self._done_before(shard, scans, past.take(len(scans)))
+            self._done_before(shard, scans, past)
             fresh = [scan for scan in scans if not scan.carried]
             with self._machine_apart(fresh):
                 for some in self._apart(fresh):
@@ -188,6 +189,8 @@ class ShardActor(Pipeline):
         for scan, name in zip(scans, names, strict=True):
             if scan.picture is not None:
                 scan.row["output"] = f"{files.printable(shard.output)}#{name}"
+                if not scan.carried:
+                    scan.row["decision"] = past.decision(scan.row)
         rows.add([scan.row for scan in scans], [scan.kept for scan in scans])
         self._keep_thumbnails(fresh)
         for scan in fresh:
@@ -207,19 +210,19 @@ class ShardActor(Pipeline):
             scan.row["source_sha256"] = hashlib.sha256(data).hexdigest()
         return scan
 
-    def _done_before(self, shard: Shard, scans: list[Scan], past: list[Past | None]) -> None:
+    def _done_before(self, shard: Shard, scans: list[Scan], past: Before) -> None:
         """Take over what need not be done again, and the hints that hold."""
-        if shard.asked.hints or any(past):
-            known = {scan.id: one for scan, one in zip(scans, past, strict=True) if one and _is_of(one.row, scan)}
-            wanted = self._wanted(shard, scans, [one.row for one in known.values()])
-            for scan in scans:
-                one = known.get(scan.id)
-                lost = one is None or (one.row["output_sha256"] is not None and one.picture is None)
-                if scan.id in wanted or lost:
-                    entries = shard.asked.hints.get(scan.id, one.row["hints"] if one else None)
-                    scan.hints, scan.row["hints"] = entries or [], entries or None
-                elif one:
-                    scan.carried, scan.row, scan.picture, scan.data = True, one.row, one.picture, b""
+        taken = past.take(len(scans))
+        known = {scan.id: one for scan, one in zip(scans, taken, strict=True) if one and _is_of(one.row, scan)}
+        wanted = self._wanted(shard, scans, [one.row for one in known.values()]) if known else set()
+        for scan in scans:
+            one = known.get(scan.id)
+            lost = one is None or (one.row["output_sha256"] is not None and one.picture is None)
+            if scan.id in wanted or lost:
+                entries = shard.asked.hints.get(scan.id, past.hints(scan.row))
+                scan.hints, scan.row["hints"] = entries or [], entries or None
+            elif one:
+                scan.carried, scan.row, scan.picture, scan.data = True, one.row, one.picture, b""
 
     def _wanted(self, shard: Shard, scans: list[Scan], rows: list[dict]) -> set[str]:
         if shard.asked.only is not None:

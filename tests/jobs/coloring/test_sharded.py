@@ -254,6 +254,32 @@ def test_what_was_made_is_done_again_where_it_is_not_what_the_catalogue_says(tmp
     assert read_tar(output / "aside/shards/a.tar") == made | {"1.jpg": made["2.jpg"]}, "or as somebody has retouched it"
 
 
+def test_what_people_have_made_and_said_outlives_a_shard_that_is_copied_or_gets_others(tmp_path, coloured):
+    """The photographs in it are the same, though it has another time, and another size."""
+    source, output = tmp_path / "set", tmp_path / "out"
+    members = {f"{i}.jpg": picture(i, "jpg") for i in range(3)}
+    write_tar(source / "a.tar", members)
+    (tmp_path / "hints.csv").write_text("path,x,y,color\na.tar/1.jpg,20,30,#c02020\n")
+    assert run(source, output, hints=str(tmp_path / "hints.csv")) == 0
+    ids = {name: row["id"] for name, row in by_name(output).items()}
+    decided = [{"id": ids[f"{i}.jpg"], "decision": said} for i, said in enumerate(("keep", "reject", "keep"))]
+    (tmp_path / "decisions.json").write_text(json.dumps(decided))
+    assert run(source, output, only=str(tmp_path / "decisions.json")) == 0
+    before, made = by_name(output), read_tar(output / "shards/a.tar")
+    write_tar(output / "shards/a.tar", made | {"2.jpg": made["0.jpg"]})
+    retouched = (output / "shards/a.tar").read_bytes()
+
+    write_tar(source / "a.tar", {"new.jpg": picture(5, "jpg")} | members | {"2.jpg": picture(6, "jpg")})
+    assert run(source, output) == 0
+    now = by_name(output)
+    assert len(coloured) == 3 + 4 and now["1.jpg"]["hints"] == before["1.jpg"]["hints"]
+    assert now["1.jpg"]["hints"]
+    assert {name: row["decision"] for name, row in now.items()} == {
+        "0.jpg": "keep", "1.jpg": "reject", "2.jpg": None, "new.jpg": None,
+    }  # fmt: skip
+    assert (output / "aside/shards/a.tar").read_bytes() == retouched
+
+
 def test_what_was_made_of_another_photograph_is_not_carried_over(tmp_path, coloured):
     """As where a shard is replaced while the job begins, or by a tool that keeps its time."""
     shard, output = tmp_path / "set/a.tar", tmp_path / "out"
