@@ -163,7 +163,7 @@ def _colour(work: Work, config: ColorizeConfig, lease: Lease, out: TextIO) -> _E
 
 
 def _no_place(output: str, reason: OSError) -> str:
-    return f"{output} cannot be written to ({reason}): choose another OUTPUT"
+    return f"{output} cannot be written to ({reason}): see to its permissions and free space, or choose another OUTPUT"
 
 
 def _say_why(wanted: pa.Table, out) -> None:

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 from jobs import cli
-from jobs.cli import UsageError
+from jobs.cli import JobFailed, UsageError
 from jobs.storage import verification
 from jobs.storage.catalog import Catalog
 from jobs.storage.files import absolute
@@ -40,10 +40,17 @@ def main(config: Annotated[VerifyConfig, cli.OPTIONS]) -> int:
     is gone. Exit status 3 where something was found and not mended.
     """
     output = absolute(config.output)
-    if not Catalog(output).state:
-        raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
-    with Place(output).hold() if config.mend else contextlib.nullcontext():  # or a job could use what it finds unneeded
-        return _verify(config, output)
+    try:
+        if not Catalog(output).state:
+            raise UsageError(f"{output} has no catalogue: give the OUTPUT of a job that colorize archive has done")
+        # Held, or a job could use what is found unneeded.
+        with Place(output).hold() if config.mend else contextlib.nullcontext():
+            return _verify(config, output)
+    except (UsageError, BrokenPipeError):  # such as that nobody reads what is said
+        raise
+    except OSError as error:
+        doing = "mended" if config.mend else "read"
+        raise JobFailed(f"{output} cannot be {doing} ({error}): see to its permissions and free space") from error
 
 
 def _verify(config: VerifyConfig, output: str) -> int:

@@ -32,8 +32,8 @@ class Past(NamedTuple):
 class Before:
     """The rows of a shard, and the photographs of what was made of it, in its order."""
 
-    rows: Iterator[dict] = iter(())
-    pictures: Iterator[bytes | None] = iter(())
+    rows: Iterator[dict] = field(default_factory=lambda: iter(()))
+    pictures: Iterator[bytes | None] = field(default_factory=lambda: iter(()))
     said: dict[str, dict] = field(default_factory=dict)
     """Of photographs of which people have said something, ``SAID``, by their ids."""
     is_same: bool = False

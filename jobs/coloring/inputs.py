@@ -46,6 +46,8 @@ class Inputs(contextlib.AbstractContextManager):
         with contextlib.ExitStack() as stack:
             try:
                 self._list(source, output, math.inf if folds_names else MOST, stack)
+            except UsageError:
+                raise
             except OSError as error:
                 raise UsageError(
                     f"{source} has more files than fit into memory, and their list not into {tempfile.gettempdir()} "

@@ -16,6 +16,7 @@ from jobs.coloring.work import Work
 from jobs.storage import listing, parquet
 from jobs.storage.catalog import Catalog
 from jobs.storage.output import Lease, Place
+from jobs.storage.parts import WHOLE
 
 CATALOG_SECONDS = 10.0  # rows wait at most this long for their catalogue file: what a kill makes us do again
 ENOUGH_UNSTORED = 20  # photographs that cannot be stored, before a job gives up
@@ -44,6 +45,9 @@ class Files(Work):
         """Raises ``UsageError`` for what was said of other files; what was said of other colours is left out."""
         assert self.said
         rows = self.catalog.read(["id", "source", "source_version", "output_sha256"])
+        known = {*self.files["id"].to_pylist(), *rows["id"].to_pylist()}
+        if lost := self.said.decisions.keys() - known:
+            raise self.said.not_held(lost, self.config.source, str(self.config.only))
         rows = rows.filter(pc.is_in(rows["id"], value_set=self.files["id"]))
         if not self.config.moved:
             self.said.check(rows, str(self.config.only))
@@ -67,10 +71,10 @@ class Files(Work):
             wanted = todo.todo(files, rows, self.job.weights_file.model, self.job, self.config.retry_errors)
         if wanted["hints"].null_count < len(wanted):
             self._check_hints()
+        self._before = superseded.coloured(self.catalog, wanted)
         return superseded.made(hinted.of_scans(wanted, self.catalog, self.hints), self.catalog)
 
     def begin(self, wanted: pa.Table, lease: Lease) -> None:
-        self._before = superseded.coloured(self.catalog, wanted)
         self._lease, self._stored = lease, time.monotonic()
 
     def take(self, rows: pa.Table) -> Step:
@@ -101,5 +105,5 @@ class Files(Work):
         return summary(self.catalog, ids)
 
     def _sweep(self) -> None:
-        if self.job.format == "parquet":
+        if self.job.format == "parquet" or (self.part == WHOLE and self.place.files("parquet")):
             parquet.sweep(Catalog(self.job.output), self.job.output)  # its files have no parts

@@ -43,6 +43,8 @@ class Scan:
     """Digest of the file that this was made of."""
     made_at: datetime | None = None
     """When the row of that run was complete."""
+    decision: str | None = None
+    """What was said of that photograph in colour."""
     data: bytes = b""
     pages: list[photo.Page] = field(default_factory=list)
     photographs: list[photo.Photo] = field(default_factory=list)

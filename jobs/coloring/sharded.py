@@ -96,6 +96,8 @@ def _kind(uri: str, source: str) -> shards.Kind | None:
     except shards.ShardError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
+        if not uri.lower().endswith(SUFFIXES):
+            return None  # the only file, which is a photograph by its name, and gets a row
         raise UsageError(f"{uri} cannot be read ({error}): check {source} and your credentials") from error
 
 
@@ -109,33 +111,33 @@ class Shards(Work):
             self.noun = f"shards ({beside:,} other {'file is' if beside == 1 else 'files are'} left alone)"
         if config.only:
             self._hear(decisions.read(config.only))
+        self._heard: dict[str, list[str]] = {}
         self._redo: dict[str, list[str]] = {}
         if self.said:
-            for shard in self._within({*self.said.sources, *self.said.colors}):
-                rows = self._rows(shard, "source", "output_sha256")
-                if not config.moved:
-                    self.said.check(rows, str(config.only))
-                self._hear(self.said.of_present(rows))
-            self._redo = self._within(id for id, said in self.said.decisions.items() if said == decisions.REDO)
-            self._check_redo(sum(map(len, self._redo.values())))
+            self._listen(self.said)
             self._check_versions()
         self._hints = self._given()
         self._left: dict[str, int] = {}
         self._lost: list[str] = []
 
-    def _within(self, ids: Iterable[str]) -> dict[str, list[str]]:
-        """Photographs that the catalogue knows, by the shards of this part that they are in."""
-        ours = {*self.files["id"].to_pylist()}
-        return {shard: some for shard, some in shard_rows.where(self.place, ids).items() if shard in ours}
-
-    def _check_redo(self, found: int) -> None:
-        assert self.said
-        lost = Counter(self.said.decisions.values())[decisions.REDO] - found
-        if lost and self.config.archive_part == WHOLE:
-            raise UsageError(
-                f"{self.config.only} asks to redo {lost:,} photographs that {self.config.source} does not hold: give "
-                "the SOURCE and OUTPUT that were reviewed"
-            )
+    def _listen(self, said: decisions.Said) -> None:
+        """Find the photographs of this part that something was said of, by the shards that they are in. Raises
+        ``UsageError``.
+        """
+        known, ours = shard_rows.where(self.place, said.decisions), {*self.files["id"].to_pylist()}
+        self._heard = {shard: ids for shard, ids in known.items() if shard in ours}
+        redo = {id for id, decision in said.decisions.items() if decision == decisions.REDO}
+        self._redo = {shard: some for shard, ids in self._heard.items() if (some := [id for id in ids if id in redo])}
+        if self.config.archive_part == WHOLE:
+            lost = said.decisions.keys() - set().union(*known.values()) | redo - set().union(*self._redo.values())
+            if lost:
+                raise said.not_held(lost, self.config.source, str(self.config.only))
+        for shard in self._heard:
+            rows = self._rows(shard, "source", "output_sha256")
+            if not self.config.moved:
+                said.check(rows, str(self.config.only))
+            said = said.of_present(rows)
+        self._hear(said)
 
     def _check_versions(self) -> None:
         """Refuse what is said of a shard that has changed since: a row of Parquet may be another photograph now."""
@@ -154,8 +156,9 @@ class Shards(Work):
         """Hints, by shard and photograph. A photograph's path is its shard's, a slash and its name there."""
         found: dict[str, dict[str, list[dict]]] = defaultdict(dict)
         if self.said and self.said.hints:
-            for shard, ids in self._within(self.said.hints).items():
-                found[shard] = {id: self.said.hints[id] for id in ids}
+            for shard, ids in self._heard.items():
+                if some := {id: self.said.hints[id] for id in ids if id in self.said.hints}:
+                    found[shard] = some
         if self.config.hints:
             entries, lost = hinted.listed(self.config.hints), []
             paths: dict[str, dict[str, str]] = defaultdict(dict)
@@ -181,8 +184,9 @@ class Shards(Work):
     def record(self) -> None:
         if self.said:
             self._say_left_out()
-            for shard, ids in self._within(self.said.decisions).items():
-                shard_rows.decide(self.job.output, shard, {id: self.said.decisions[id] for id in ids})
+            for shard, ids in self._heard.items():
+                if some := {id: self.said.decisions[id] for id in ids if id in self.said.decisions}:
+                    shard_rows.decide(self.job.output, shard, some)
         there = shard_paths(self.place)
         for refused in self.refused.to_pylist():
             said = there.get(refused["id"]) and shard_rows.footer(self.place, there[refused["id"]])

@@ -1,7 +1,6 @@
 """What a colouring job has to do: the listing without what the catalogue says is done."""
 
 import os
-from collections import Counter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -126,11 +125,9 @@ def _containers(files: pa.Table, job: Job) -> pa.ChunkedArray:
 def decided(files: pa.Table, only: str, source: str, part: Part) -> decisions.Said:
     """What the file says that --only names of a part's photographs; they must be among ``files``, those of SOURCE."""
     said = decisions.read(only).of(part)
-    if lost := Counter(said.decisions.values())[decisions.REDO] - len(marked(files, said.decisions)):
-        raise UsageError(
-            f"{only} asks to redo {lost:,} photographs that {source} does not hold: give the SOURCE and "
-            "OUTPUT that were reviewed"
-        )
+    redone = marked(files, said.decisions)["id"].to_pylist()
+    if lost := {id for id, decision in said.decisions.items() if decision == decisions.REDO}.difference(redone):
+        raise said.not_held(lost, source, only)
     return said
 
 

@@ -65,7 +65,7 @@ class ColorizeActor(Pipeline):
         uri, path = os.fsdecode(source["uri"]), os.fsdecode(source["path"])
         scan = self._scan(uri, path, source["version"], source["bytes"], source.get("hints"), named(path))
         scan.hinted_sha256 = source.get("hinted_sha256")
-        scan.made_sha256, scan.made_of, scan.made_at = map(source.get, superseded.MADE.names)
+        scan.made_sha256, scan.made_of, scan.made_at, scan.decision = map(source.get, superseded.MADE.names)
         return scan
 
     def _name(self, scan: Scan) -> str:
@@ -94,6 +94,7 @@ class ColorizeActor(Pipeline):
             beside.append(f"{self.job.output}/confidence/{scan.path}.png")
             _keep(beside[-1], picture)
         data = self._picture(scan)
+        scan.row["decision"] = scan.decision if scan.row["output_sha256"] == scan.made_sha256 else None
         if self.parquet:
             self.parquet.add(scan.row, name, data)
         else:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from collections.abc import Collection
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -47,6 +48,14 @@ class Said(NamedTuple):
         gone = {id for id, seen in self.colors.items() if id in now and not (now[id] or "").startswith(seen)}
         gone = {id for id in gone if self.decisions.get(id) != REDO}
         return self._replace(decisions={id: said for id, said in self.decisions.items() if id not in gone})
+
+    def not_held(self, ids: Collection[str], place: str, uri: str) -> UsageError:
+        """Of photographs that ``uri`` is about and that are not to be found in a place."""
+        example = min(self.sources.get(id, id) for id in ids)
+        return UsageError(
+            f"{uri} is about {len(ids):,} photographs that {place} does not hold, such as {example}: give the SOURCE "
+            "and OUTPUT that were reviewed, or take their lines out"
+        )
 
     def check(self, rows: pa.Table, uri: str) -> None:
         """Raise ``UsageError`` where ``uri``, in which this was said, names a photograph by an id that is another one's

@@ -102,6 +102,15 @@ class Catalog:
         """The same of every input with a file of its own."""
         return self._newest(SCHEMA.names)
 
+    def history(self, columns: list[str], least: int = 1) -> pa.Table:
+        """All rows of inputs with a file of their own since ``compact``, also those that others supersede, in the order
+        in which they were written; none where the catalogue has not even so many files.
+        """
+        paths = self._paths()
+        tables = self._tables(columns, paths) if len(self._files(paths=paths)) >= least else []
+        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table().select(columns)
+        return table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
+
     def _newest(self, columns: list[str], paths: list[str] | None = None) -> pa.Table:
         """The current row of every input with a file of its own."""
         wanted = list(dict.fromkeys(["id", *columns]))

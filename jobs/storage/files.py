@@ -20,6 +20,8 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import available_protocols, get_filesystem_class
 from fsspec.utils import get_protocol
 
+from jobs.cli import UsageError
+
 HEAD = 64 << 10  # bytes of a file by which one can tell what it is
 PART = 16 << 20  # bytes of an upload's parts to object stores, of which there may be 10,000
 UNFINISHED = ".colorize-"
@@ -34,6 +36,10 @@ _HINTS = {
     "EndpointConnectionError": "check the network, AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL where it is set",
 }
 _FULL = {"QuotaExceeded", "QuotaExceededException", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}  # S3's codes
+
+
+class NoFileSystem(OSError, UsageError):
+    """A place begins with what is no protocol, or one for which a package is missing."""
 
 
 class TooLarge(OSError):
@@ -101,11 +107,16 @@ class PlainFileSystem:
 
 
 def located(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a place, and what it is called there. Raises fsspec's errors."""
+    """The file system of a place, and what it is called there. Raises ``NoFileSystem``, and errors of fsspec's."""
     if is_local(uri):
         return LocalFileSystem(), absolute(uri)
-    if "::" in uri and not chain_of(uri):
+    try:
         kind = get_filesystem_class(get_protocol(uri))
+    except (ValueError, ImportError) as error:
+        raise NoFileSystem(
+            f"{uri} cannot be reached ({error}): check how it begins, or install the package that it takes"
+        ) from error
+    if "::" in uri and not chain_of(uri):
         return kind(**kind._get_kwargs_from_urls(uri)), kind._strip_protocol(uri)
     return url_to_fs(uri)
 

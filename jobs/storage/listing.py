@@ -224,6 +224,10 @@ def _listed(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[pa.Table]:
 
 def _named(table: pa.Table, path: str) -> list[str | None]:
     column = table["uri" if "uri" in table.column_names else 0]
+    if pa.types.is_null(column.type):
+        return []
+    if pa.types.is_binary(column.type):  # what PyArrow makes of a CSV file
+        raise UsageError(f"{path} does not name files in UTF-8: save it in that encoding")
     if not pa.types.is_string(column.type):
         raise UsageError(
             f"{path} has neither photographs in a column called image nor their places in one called uri: "

@@ -58,6 +58,7 @@ def test_colorize(capsys, scans, tmp_path):
     assert "one colour for each pixel" in colorizing(scans, tmp_path / "out", weights="resnet18", variants=2)
     assert "choose another --format" in colorizing(scans, tmp_path / "out", format="parquet", confidence_map=True)
     assert "holds no files" in colorizing(tmp_path / "empty", tmp_path / "out")
+    assert "gopher://out cannot be reached" in colorizing(scans, "gopher://out")
     assert "lies inside" in colorizing(scans, scans / "out")
     assert "lies inside" in colorizing(scans, scans)
     fsspec.filesystem("memory").pipe_file("/bucket/scans/a.jpg", b"x")
@@ -92,10 +93,13 @@ def test_colorize(capsys, scans, tmp_path):
     decisions.write_text("id,source,decision\na,/a.jpg,burn\n")
     assert "only keep, reject, redo" in colorizing(scans, tmp_path / "out", only=str(decisions))
     decisions.write_text("id,source,decision\na,/a.jpg,redo\n")
-    assert "asks to redo 1 photographs" in colorizing(scans, tmp_path / "out", only=str(decisions))
+    assert "is about 1 photographs that" in colorizing(scans, tmp_path / "out", only=str(decisions))
     assert not (tmp_path / "out").exists(), "nothing was made before the usage was found wrong"
     row = {"id": source_id("a.jpg"), "source": f"{scans}/a.jpg", "status": "ok"}
     Catalog(str(tmp_path / "out")).append(pa.Table.from_pylist([row], SCHEMA))
+    decisions.write_text("id,source,decision\na,/other/b.jpg,keep\n")
+    refused = colorizing(scans, tmp_path / "out", only=str(decisions))
+    assert "is about 1 photographs that" in refused and "does not hold, such as /other/b.jpg" in refused
     decisions.write_text(f"id,source,decision\n{row['id']},/other/a.jpg,reject\n")
     assert "it names /other/a.jpg, where this one has" in colorizing(scans, tmp_path / "out", only=str(decisions))
     hint = {"x": 1, "y": 1, "color": "none"}

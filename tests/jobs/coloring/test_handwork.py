@@ -1,6 +1,7 @@
 """What people have made of a photograph in colour, under its own name, is kept when it is coloured again."""
 
 import hashlib
+import os
 import shutil
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from PIL import Image
 from jobs import colorize, verify
 from jobs.coloring.config import ColorizeConfig
 from jobs.coloring.handwork import HandWork
+from jobs.storage.catalog import Catalog
 
 
 @pytest.fixture
@@ -73,6 +75,33 @@ def test_what_was_retouched_is_kept_aside_and_nothing_else(archive, capsys):
     assert aside(archive) == {
         "images/1912/a.png.png": first, "2/images/1912/a.png.png": second, "images/1912/c.png.png": third,
     }  # fmt: skip
+    assert verify.main(verify.VerifyConfig(f"{archive}/out", read_all=True)) == 0
+
+
+def test_what_was_decided_holds_where_the_colours_come_out_the_same(archive):
+    """As after scans were copied to another disk, where they have other times."""
+    rows = {row["source"][-5:]: row for row in Catalog(f"{archive}/out").read().to_pylist()}
+    decisions = archive / "decisions.csv"
+    decisions.write_text(f"id,decision\n{rows['a.png']['id']},keep\n{rows['b.png']['id']},reject\n")
+    assert run(archive, only=str(decisions)) == 0
+
+    def decided(**options) -> dict[str, str | None]:
+        for path in (archive / "scans/1912").iterdir():
+            os.utime(path)
+        assert run(archive, **options) == 0
+        return {row["source"][-5:]: row["decision"] for row in Catalog(f"{archive}/out").read().to_pylist()}
+
+    assert decided() == {"a.png": "keep", "b.png": "reject"}
+    Image.fromarray(np.full((32, 48), 160, np.uint8)).save(archive / "scans/1912/b.png")
+    assert decided() == {"a.png": "keep", "b.png": None}
+    decisions.write_text(f"id,decision\n{rows['a.png']['id']},redo\n")
+    assert decided(only=str(decisions)) == {"a.png": None, "b.png": None}, "somebody has not liked it"
+
+
+def test_photographs_in_parquet_files_go_where_they_are_files_now(archive):
+    assert run(archive, format="parquet") == 0 and not list((archive / "out/images").rglob("*.png"))
+    assert list((archive / "out/parquet").iterdir())
+    assert run(archive) == 0 and not list((archive / "out/parquet").iterdir())
     assert verify.main(verify.VerifyConfig(f"{archive}/out", read_all=True)) == 0
 
 

@@ -53,6 +53,22 @@ def test_what_somebody_has_changed_is_put_aside(output):
     assert settle(output, old) == ["aside/images/a.jpg.png", "images/a.jpg.jpg"]
 
 
+def test_what_a_killed_job_has_left_goes_and_what_nobody_could_make_again_is_named(output):
+    """Its rows are there, but it has not seen to the pictures of before."""
+    store(output, "a.jpg.png")
+    store(output, "a.jpg.jpg")
+    nothing = pa.table({"id": pa.array([], pa.string()), "why": pa.array([], pa.string())})
+    assert settle(output, superseded.coloured(Catalog(output), nothing)) == ["images/a.jpg.jpg"]
+    Catalog(output).append(pa.Table.from_pylist([{"id": "a", "status": "error", "error": "gone"}], SCHEMA))
+    assert settle(output, before(output)) == ["images/a.jpg.jpg"]
+    (row,) = Catalog(output).read().to_pylist()
+    assert (row["output"], row["error"]) == (f"{output}/images/a.jpg.jpg", "gone")
+    os.remove(f"{output}/images/a.jpg.jpg")
+    Catalog(output).append(pa.Table.from_pylist([row | {"output": None}], SCHEMA))
+    settle(output, before(output))
+    assert Catalog(output).read(["output"]).to_pylist() == [{"output": None}], "it names no picture that is not there"
+
+
 def test_a_picture_in_another_place_stays(output, tmp_path):
     """That is where OUTPUT was, or what it was called, when the row was written."""
     store(output, "a.jpg.png")

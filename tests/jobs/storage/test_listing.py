@@ -84,8 +84,17 @@ def test_a_store_that_has_too_much_to_do_is_asked_again(s3_endpoint, monkeypatch
 
 
 def test_an_unknown_protocol_is_said():
-    with pytest.raises(UsageError, match="cannot be listed"):
+    with pytest.raises(UsageError, match=r"gopher://example/photos cannot be reached \(Protocol not known: gopher\)"):
         listing.list_sources("gopher://example/photos")
+
+
+def test_a_list_in_another_encoding_is_said(tmp_path):
+    (tmp_path / "list.csv").write_bytes("uri\nZürich.jpg\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="does not name files in UTF-8"):
+        listing.list_sources(str(tmp_path / "list.csv"))
+    (tmp_path / "list.csv").write_text("uri\n")
+    with pytest.raises(UsageError, match="names no files"):
+        listing.list_sources(str(tmp_path / "list.csv"))
 
 
 def test_written_files_are_whole_or_absent(tmp_path, monkeypatch):

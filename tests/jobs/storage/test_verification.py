@@ -1,5 +1,6 @@
 """What differs between catalogue, pictures and scans is found, and mended without touching anything else."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from jobs import verify
-from jobs.cli import UsageError
+from jobs.cli import JobFailed, UsageError
 from jobs.storage import verification
 from jobs.storage.catalog import SCHEMA, Catalog
 from jobs.storage.files import UNFINISHED
@@ -208,3 +209,12 @@ def test_an_archive_above_the_folder_of_then_is_still_there(output, tmp_path):
     assert set(status(output).values()) == {("ok", "1", True)}
     with Place(output).claim("archive", str(tmp_path / "scans")):
         assert Place(output).marker["source"] == str(tmp_path / "scans")
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_sentence(output, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jobs.storage.output.Lease._create", full)
+    with pytest.raises(JobFailed, match=r"out cannot be mended \(.*No space left on device\): see to its permissions"):
+        run(output, mend=True)
