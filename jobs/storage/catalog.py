@@ -172,7 +172,7 @@ class Catalog:
         return found
 
     def decide(self, decisions: dict[str, str]) -> None:
-        """Record what people say of photographs, by their ids. A photograph that is coloured again is undecided."""
+        """Record what people say of photographs, by their ids."""
         rows = self._newest(SCHEMA.names)
         at = pc.index_in(rows["id"], value_set=pa.array(list(decisions), pa.string()))
         said = pa.array(list(decisions.values()), pa.string()).take(at)
