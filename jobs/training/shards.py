@@ -186,7 +186,8 @@ def prepare(
     for split, count, asked in zip(SPLITS, counts, recipe.split, strict=True):
         if asked and not count:
             raise UsageError(
-                f"{recipe.source} leaves no photographs for the {split} split {reasons}: give more colour photographs"
+                f"{recipe.source} leaves no photographs for the {split} split {reasons}: give more colour "
+                "photographs, or another --split"
             )
     prepared = {
         "parts": [[part["file"], part["rows"]] for part in parts if part["rows"]],
