@@ -190,24 +190,23 @@ class LiteColorizer(LiteEncoder, Network):
         self.head = nn.Conv2d(48, len(objective.bins()), 1)
         self.register_buffer("bins", objective.bins(), persistent=False)
         if hints:
-            self.hints = _Hints(160, 64, 48)
+            self.hints = _Hints(64, 48)
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """CIE L* in [0, 100], (N, 1, H, W), and planes of ``hints``, (N, 3, H/4, W/4), to logits over the bins of ab,
         (N, Q, H/4, W/4).
         """
         *skips, x = self.features(lightness / 50 - 1)
-        scene = self.scene(x.mean((2, 3)))
-        if hints is not None:
-            scene = scene + self.hints.scene(_mean_hint(hints, (2, 3)))
-        x = self.deepest(x) + scene[..., None, None]
-        for i, (block, skip) in enumerate(zip(self.decoder, reversed(skips), strict=True)):
-            if hints is not None and i == len(self.decoder) - 1:
-                spread = self.hints.spread(x, hints)
-                x = x + self.hints.join(spread)
-            x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], 1))
+        x = self.deepest(x) + self.scene(x.mean((2, 3)))[..., None, None]
+        *coarse, finest = self.decoder
+        for block, skip in zip(coarse, reversed(skips[1:]), strict=True):
+            x = block(_joined(x, skip))
         if hints is None:
-            return self.head(x)
+            return self.head(finest(_joined(x, skips[0])))
+        with torch.no_grad():
+            expected = self.chroma(self.head(finest(_joined(x, skips[0]))))
+        spread = self.hints.spread(x, hints, expected)
+        x = finest(_joined(self.hints.join(x, spread), skips[0]))
         return self.head(x) + self.hints.told(x, hints, spread, self.bins)
 
     def chroma(self, output: Tensor) -> Tensor:
@@ -228,60 +227,81 @@ class LiteColorizer(LiteEncoder, Network):
         return (surprise.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean()
 
 
+def _joined(x: Tensor, skip: Tensor) -> Tensor:
+    return torch.cat([F.interpolate(x, scale_factor=2), skip], 1)
+
+
 class _Hints(nn.Module):
-    """How colours that are known at some places act on the rest of a picture, in three ways; without hints, not at all.
+    """How colours that are known at some places act on the rest of a picture; without hints, not at all.
 
-    Their mean joins the summary of the scene. By attention they spread to the places that look alike or lie near, at an
-    eighth of the size, and join the features there. And the distributions are multiplied with normal ones around the
-    colours that are known at the very place, and that have been spread, of precisions that the network chooses there.
+    A hint tells a colour, and how far it is from the one that the network expects there. What looks like its place may
+    have the same colour, and all the rest may be off by as much. Both spread by attention at an eighth of the size, in
+    ``WAYS`` that weigh likeness and distance as they have learnt. What has been spread joins the features there; and
+    the distributions are multiplied with normal ones around the colours that are known at the very place and those that
+    have been spread, of precisions that the network chooses there.
 
-    ``scene``, ``features`` and ``last`` are the channels of the summary, at an eighth of the size, and before the head.
+    ``features`` and ``last`` are the channels at an eighth of the size, and before the head.
     """
 
     DEVIATION = 5.0  # CIE units, of a normal distribution at a precision of one
+    WAYS = 2
 
-    def __init__(self, scene: int, features: int, last: int):
+    def __init__(self, features: int, last: int):
         super().__init__()
-        self.scene = nn.Linear(3, scene, bias=False)
-        self.join = nn.Conv2d(3, features, 1, bias=False)
-        for layer in (self.scene, self.join):
-            nn.init.zeros_(layer.weight)
-        self.likeness = nn.Conv2d(features, 32, 1, bias=False)
+        self.likeness = nn.Conv2d(features, 32 * self.WAYS, 1, bias=False)
         # What likeness, distance and neither add to the score of a hint; a place may choose none, at 0. In hundredths,
-        # so that they learn as fast as weights do.
-        self.scores = nn.Parameter(torch.tensor([0.055, 0.145, -0.025]))
-        self.precision = nn.Conv2d(last, 2, 1)
-        self.precision.load_state_dict({"weight": torch.zeros(2, last, 1, 1), "bias": torch.tensor([1.0, 0.2])})
+        # so that they learn as fast as weights do. In the beginning one way is narrow and the other wide.
+        self.scores = nn.Parameter(torch.tensor([[0.055, 0.02], [0.145, 0.02], [-0.025, 0.02]]))
+        self.mix = nn.Sequential(
+            nn.Conv2d(features + 6 * self.WAYS, 64, 1), nn.ReLU(), nn.Conv2d(64, features, 1, bias=False)
+        )
+        nn.init.zeros_(self.mix[2].weight)
+        self.precision = nn.Conv2d(last, 1 + 2 * self.WAYS, 1)
+        nn.init.zeros_(self.precision.weight)
+        self.precision.bias = nn.Parameter(torch.tensor([1.0, 0.2, 0.0, 0.0, 0.1]))
 
-    def spread(self, features: Tensor, hints: Tensor) -> Tensor:
-        """Features (N, C, h, w) and planes (N, 3, 2h, 2w) to planes (N, 3, h, w), whose third is the share of attention
-        that hints get, and the others ab / 110 times that.
+    def spread(self, features: Tensor, hints: Tensor, expected: Tensor) -> Tensor:
+        """Of features (N, C, h, w), planes of hints (N, 3, 2h, 2w) and the ab expected without them (N, 2, 2h, 2w): for
+        each way the hints' colours, and then those expected moved as far as the hints are from theirs; as planes,
+        (N, 6 * WAYS, h, w), each third one the share of attention that hints get, and the others ab / 110 times that.
         """
-        near = _mean_hint(hints.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)), (3, 5))
-        h, w = near.shape[2:]
-        look = self.likeness(features).float().flatten(2)
-        look = F.normalize(look - look.mean(2, keepdim=True), dim=1)
+        colours, there = _colours(hints)
+        expected = F.avg_pool2d(expected.float(), 2) / UNIT
+        values = torch.cat([colours, there, (colours - expected) * there], 1).flatten(2)
+        h, w = there.shape[2:]
+        look = self.likeness(features).float().unflatten(1, (self.WAYS, -1)).flatten(3)
+        look = F.normalize(look - look.mean(3, keepdim=True), dim=2)
         y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
         place = torch.stack([y, x], -1).view(-1, 2).to(look) / (h * w) ** 0.5
-        like, far, neither = 100 * self.scores.float()
+        like, far, neither = 100 * self.scores.float()[..., None, None]
         score = like * look.mT @ look - far * torch.cdist(place, place) ** 2 + neither
-        score = score.masked_fill(near[:, 2].flatten(1)[:, None] == 0, -math.inf)
-        share = F.pad(score, (1, 0)).softmax(-1)[..., 1:]
-        return (share @ near.float().flatten(2).mT).mT.unflatten(2, (h, w))
+        score = score.masked_fill(there.flatten(1)[:, None, None] == 0, -math.inf)
+        attention = F.pad(score, (1, 0)).softmax(-1)[..., 1:]
+        found = (attention @ values.mT[:, None]).mT.unflatten(3, (h, w))
+        same, share, off = found.split((2, 1, 2), 2)
+        return torch.cat([same, share, expected[:, None] * share + off, share], 2).flatten(1, 2)
+
+    def join(self, features: Tensor, spread: Tensor) -> Tensor:
+        """Features with what has been spread; where hints get no attention, as they were."""
+        found = self.mix(torch.cat([features, 4 * spread], 1))  # colours about as large as features
+        return features + found * spread[:, 2::3].mean(1, keepdim=True)
 
     def told(self, last: Tensor, hints: Tensor, spread: Tensor, bins: Tensor) -> Tensor:
-        """What the logits gain, (N, Q, h, w)."""
-        here, around = self.precision(last).float().split(1, 1)
-        known = here * hints + around * F.interpolate(spread, scale_factor=2, mode="bilinear")
+        """What the logits gain, (N, Q, 2h, 2w)."""
+        around = F.interpolate(spread, scale_factor=2, mode="bilinear")
+        told = torch.cat([hints, around], 1).unflatten(1, (-1, 3))
+        known = (self.precision(last).float()[:, :, None] * told).sum(1)
         # The logarithm of a normal distribution, without what all bins have in common.
         normal = torch.cat([UNIT * bins, -(bins**2).sum(1, keepdim=True) / 2], 1) / self.DEVIATION**2
         return F.conv2d(known, normal[..., None, None])
 
 
-def _mean_hint(hints: Tensor, over: tuple[int, ...]) -> Tensor:
-    """Planes of hints averaged over the places that have one, and 1; 0 where none has."""
-    mean = hints.mean(over)
-    return mean / mean[:, 2:].clamp(min=1e-6)
+def _colours(hints: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes of hints (N, 3, 2h, 2w) at half the size: the mean colours of the places that have one, ab / 110, and 1
+    where any has; 0 elsewhere.
+    """
+    mean = F.avg_pool2d(hints.float(), 2)
+    return mean[:, :2] / mean[:, 2:].clamp(min=1e-6), (mean[:, 2:] > 0).float()
 
 
 _EPS = 1e-3  # of EfficientNet's batch norms

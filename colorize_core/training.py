@@ -20,7 +20,7 @@ from colorize_core.objective import Objective
 from colorize_core.pytorch_engine import autocast
 
 MIN_SIDE = 64  # pixels
-FEWER = 1 / 8  # of the geometric distribution of the number of simulated hints (Zhang et al. 2017)
+FEWER = 1 / 4  # of the geometric distribution of the number of simulated hints; Zhang et al. 2017 have 1 / 8
 PATCH = 9  # pixels, the largest side of a simulated hint
 
 
@@ -127,7 +127,7 @@ def _lab(pixels: np.ndarray) -> np.ndarray:
 def simulated_hints(ab: Tensor, seeds: Iterable[tuple[int, ...]], share: float) -> Tensor:
     """Hints from the true ab of photographs in training, in CIE units, (N, 2, H, W): planes (N, 3, H/4, W/4).
 
-    A ``share`` of the photographs gets some, eight on average: the mean colours of patches of 1 to 9 pixels a side,
+    A ``share`` of the photographs gets some, four on average: the mean colours of patches of 1 to 9 pixels a side,
     anywhere; none one that is not known everywhere. They depend on the seed and the photograph alone.
     """
     height, width = ab.shape[2:]

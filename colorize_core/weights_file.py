@@ -82,11 +82,13 @@ class WeightsFile:
         try:
             deserialize(data)  # checks that it is whole
             # An 8-byte little-endian length, then that much JSON.
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][HEADER]
-            config = json.loads(header)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            config = json.loads(header["__metadata__"][HEADER])
             config["input_side"] = int(config["input_side"])
             if missing := {"network", "settings"} - config.keys():
                 raise KeyError(*missing)
+            if "hints.scene.weight" in header:  # in older files: hints that acted otherwise
+                config["settings"].pop("hints")
             return cls(data, path, hashlib.sha256(data).hexdigest(), config, ships)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsError.unusable(path, error) from error
@@ -114,9 +116,12 @@ class WeightsFile:
     @property
     def tensors(self) -> dict[str, np.ndarray]:
         """The weights by their names, float16 each but for counters; a copy."""
-        found = load(self.data)
-        found.pop("prior", None)  # in older files: for colours that were weighed by their rarity
-        return found
+        return {
+            name: value
+            for name, value in load(self.data).items()
+            # In older files: for colours that were weighed by their rarity, and hints that acted otherwise.
+            if name != "prior" and (self.takes_hints or not name.startswith("hints."))
+        }
 
     @property
     def name(self) -> str:

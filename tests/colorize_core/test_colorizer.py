@@ -60,6 +60,15 @@ def test_older_files_whose_colours_were_weighed_by_rarity_still_colour(tmp_path)
     assert metrics.colorfulness(old.colorize(photo.Photo(data.camera()))) > 0
 
 
+def test_older_files_whose_hints_acted_otherwise_are_used_without(tmp_path):
+    state = {**network.build("lite0").state_dict(), "hints.scene.weight": torch.zeros(160, 3)}
+    header = {"network": "lite0", "settings": {"hints": True}, "input_side": 96, "training": {}}
+    (tmp_path / "old.safetensors").write_bytes(save(state, {"colorize": json.dumps(header)}))
+    old = Colorizer.load(str(tmp_path / "old.safetensors"), "cpu")
+    assert old.predict([data.camera()])[0].chroma[0].any() and not old.file.takes_hints
+    assert not hasattr(network.of_file(old.file), "hints"), "nor are they trained on"
+
+
 def test_shipped_weights_say_what_they_are(shipped):
     path = weights_file.SHIPPED / f"{weights_file.DEFAULT}.safetensors"
     with safe_open(path, "numpy") as file:

@@ -94,6 +94,21 @@ def test_a_hint_pulls_its_place_to_its_colour_and_leaves_the_other_photographs_a
     assert after < 0.7 * before
 
 
+def test_what_is_off_at_a_hint_may_be_off_elsewhere_and_what_is_right_confirms(colorizer):
+    """A hint moves what does not look like its place too, by how far it is from the colour expected there."""
+    grey = data.camera()
+    (plain,) = colorizer.predict([grey], 0)
+    there = tuple(int(n * size / 512) for n, size in zip((128, 256), plain.chroma[0].shape[:2], strict=True))
+    expected = plain.chroma[0][there]
+
+    def moved(ab) -> float:
+        (told,) = colorizer.predict([grey], 0, hints=[[Hint(256, 128, tuple(map(float, ab)), radius=10)]])
+        far = np.hypot(*np.indices(plain.chroma[0].shape[:2]) - np.array(there)[:, None, None]) > 20
+        return float(np.linalg.norm((told.chroma[0] - plain.chroma[0])[far], axis=1).mean())
+
+    assert moved(expected) < 0.5 * moved(expected + np.full(2, 15))
+
+
 def test_a_hint_of_no_colour_is_not_no_hint(colorizer):
     grey = data.camera()
     plain, told = colorizer.predict([grey, grey], hints=[[], [Hint(256, 128, None, radius=40)]])
