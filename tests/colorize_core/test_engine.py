@@ -25,7 +25,7 @@ def random_weights(name: str, settings: dict) -> WeightsFile:
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
         if isinstance(module, network._Hints):  # they begin at 0
-            for layer in (module.scene, module.join, module.precision):
+            for layer in (module.mix[2], module.precision):
                 torch.nn.init.normal_(layer.weight, 0, 0.02)
     return WeightsFile.parse(pack_weights(model, name, settings, 96, {}), name)
 
