@@ -252,10 +252,9 @@ class _Hints(nn.Module):
         # What likeness, distance and neither add to the score of a hint; a place may choose none, at 0. In hundredths,
         # so that they learn as fast as weights do. In the beginning one way is narrow and the other wide.
         self.scores = nn.Parameter(torch.tensor([[0.055, 0.02], [0.145, 0.02], [-0.025, 0.02]]))
-        self.mix = nn.Sequential(
-            nn.Conv2d(features + 6 * self.WAYS, 64, 1), nn.ReLU(), nn.Conv2d(64, features, 1, bias=False)
-        )
-        nn.init.zeros_(self.mix[2].weight)
+        last_mix = nn.Conv2d(64, features, 1, bias=False)
+        nn.init.zeros_(last_mix.weight)
+        self.mix = nn.Sequential(nn.Conv2d(features + 6 * self.WAYS, 64, 1), nn.ReLU(), last_mix)
         self.precision = nn.Conv2d(last, 1 + 2 * self.WAYS, 1)
         nn.init.zeros_(self.precision.weight)
         self.precision.bias = nn.Parameter(torch.tensor([1.0, 0.2, 0.0, 0.0, 0.1]))
