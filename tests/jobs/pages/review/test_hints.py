@@ -195,7 +195,9 @@ def test_by_mouse_and_the_job_makes_the_coat_green(job, hinting, tmp_path):
     np.testing.assert_array_equal(color.grey_of(after), PORTRAIT)
     coat = cv2.fillPoly(np.zeros(PORTRAIT.shape, np.uint8), [COAT], 1) > 0
     assert np.median(rgb2lab(after)[coat][:, 1]) < -15 < 10 < np.median(rgb2lab(before)[coat][:, 1])
-    assert deltaE_ciede2000(rgb2lab(before), rgb2lab(after))[~coat].mean() < 2
+    elsewhere = ~coat
+    elsewhere[:, : FLAG[0] + 40] = False  # the flag, of which a hint says that it has no colour
+    assert deltaE_ciede2000(rgb2lab(before), rgb2lab(after))[elsewhere].mean() < 2
 
 
 def cut(box) -> float:
