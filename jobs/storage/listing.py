@@ -226,7 +226,7 @@ def _named(table: pa.Table, path: str) -> list[str | None]:
     column = table["uri" if "uri" in table.column_names else 0]
     if pa.types.is_null(column.type):
         return []
-    if pa.types.is_binary(column.type):  # what PyArrow makes of a CSV file
+    if path.endswith(".csv") and pa.types.is_binary(column.type):  # since it is no UTF-8
         raise UsageError(f"{path} does not name files in UTF-8: save it in that encoding")
     if not pa.types.is_string(column.type):
         raise UsageError(
